@@ -1,0 +1,112 @@
+//! How does an IP address look in a map?
+
+/// An IP address: 16 bytes in network order. IPv4 is v4-mapped, `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), so that
+/// one key serves both families. All zero means "none".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Addr {
+    pub bytes: [u8; 16],
+}
+
+impl Addr {
+    /// No address.
+    pub const NONE: Self = Self { bytes: [0; 16] };
+
+    /// `0.0.0.0`: in a publish key, every IPv4 address of the host.
+    pub const ANY_V4: Self = Self::v4([0, 0, 0, 0]);
+
+    /// `::`: in a publish key, every IPv6 address of the host. The same bytes as [`Self::NONE`], which no publish key
+    /// can mean.
+    pub const ANY_V6: Self = Self { bytes: [0; 16] };
+
+    /// The v4-mapped form of an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        let [a, b, c, d] = octets;
+        Self { bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] }
+    }
+
+    /// The IPv6 form, network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v6(octets: [u8; 16]) -> Self {
+        Self { bytes: octets }
+    }
+
+    /// The last four bytes: the IPv4 address when [`Self::is_v4`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn octets_v4(&self) -> [u8; 4] {
+        let [_, _, _, _, _, _, _, _, _, _, _, _, a, b, c, d] = self.bytes;
+        [a, b, c, d]
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        matches!(self.bytes, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        matches!(self.bytes, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    /// 127.0.0.0/8 (RFC 1122 section 3.2.1.3) or `::1` (RFC 4291 section 2.5.3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        matches!(self.bytes, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..])
+            || matches!(self.bytes, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
+    }
+
+    /// 224.0.0.0/4, 255.255.255.255 or `ff00::/8`: never a unicast destination.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_multicast_or_broadcast(&self) -> bool {
+        if self.is_v4() {
+            let [first, ..] = self.octets_v4();
+            return first >= 224 && first < 240 || matches!(self.octets_v4(), [255, 255, 255, 255]);
+        }
+        matches!(self.bytes, [0xff, ..])
+    }
+}
+
+#[cfg(any(feature = "user", test))]
+mod user {
+    extern crate std;
+    use super::Addr;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+    impl From<IpAddr> for Addr {
+        fn from(address: IpAddr) -> Self {
+            match address {
+                IpAddr::V4(v4) => Self::v4(v4.octets()),
+                IpAddr::V6(v6) => Self::v6(v6.octets()),
+            }
+        }
+    }
+
+    impl From<Addr> for IpAddr {
+        fn from(address: Addr) -> Self {
+            if address.is_v4() {
+                Self::V4(Ipv4Addr::from(address.octets_v4()))
+            } else {
+                Self::V6(Ipv6Addr::from(address.bytes))
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_survive_the_trip() {
+        for text in ["10.0.0.1", "0.0.0.0", "fd00::1", "::", "::1", "127.0.0.1"] {
+            let address: IpAddr = text.parse().expect("a literal address");
+            assert_eq!(IpAddr::from(Addr::from(address)), address);
+        }
+        assert!(Addr::v4([127, 8, 9, 1]).is_loopback());
+        assert!(Addr::from(IpAddr::V6(Ipv6Addr::LOCALHOST)).is_loopback());
+        assert!(!Addr::v4([126, 8, 9, 1]).is_loopback());
+    }
+}

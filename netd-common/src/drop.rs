@@ -1,0 +1,177 @@
+//! What can become of a packet, and why was it dropped?
+//!
+//! One list, shared by the programs, `COUNTERS`, events, `netctl stats` and the tests. A program cannot drop without a
+//! [`DropReason`]. To add one: a line in the macro call below, and the line of the program that raises it.
+
+/// Builds a `repr(u8)` enum with dense numbers from 0, names, and the way back from a number.
+macro_rules! numbered {
+    ($(#[$attr:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$attr])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name that metrics, events and the command line use.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            #[must_use]
+            pub fn from_u8(number: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(number)).copied()
+            }
+        }
+    };
+}
+
+pub(crate) use numbered;
+
+numbered! {
+    /// The programs that handle packets, in the order in which `COUNTERS` holds them.
+    Hook {
+        ContainerEgress = "container_egress",
+        UplinkIngress = "uplink_ingress",
+        UplinkEgress = "uplink_egress",
+    }
+}
+
+numbered! {
+    /// Why a packet was dropped.
+    DropReason {
+        /// Shorter than its headers say, or a header that contradicts itself.
+        Malformed = "Malformed",
+        /// The source MAC or IP address is not the endpoint's own.
+        SpoofedSource = "SpoofedSource",
+        /// The interface is no endpoint's (any more).
+        UnknownEndpoint = "UnknownEndpoint",
+        /// An ARP request for an address nobody on the network has.
+        ArpUnanswered = "ArpUnanswered",
+        /// A frame for a MAC address nobody on the network has.
+        UnknownMac = "UnknownMac",
+        /// Broadcast or multicast, which is not replicated.
+        Multicast = "Multicast",
+        /// A network with inter-container communication off.
+        IccDisabled = "IccDisabled",
+        /// An internal network's packet for the outside.
+        InternalNetwork = "InternalNetwork",
+        /// The destination is a container on a network that the sender is not on.
+        OtherNetwork = "OtherNetwork",
+        /// The host has no route to the destination.
+        NoRoute = "NoRoute",
+        /// The host's route leads out of an interface that is no uplink.
+        NotUplink = "NotUplink",
+        /// No source port was free for this remote address and port.
+        SnatExhausted = "SnatExhausted",
+        /// `FLOWS` did not take the entry.
+        FlowTableFull = "FlowTableFull",
+        /// An answer or a reset that belongs to no flow.
+        NoFlow = "NoFlow",
+        /// A protocol that is not translated, towards or from the outside.
+        UnsupportedProtocol = "UnsupportedProtocol",
+        /// IPv6, which is not carried yet.
+        Ipv6Unsupported = "Ipv6Unsupported",
+        /// A fragment, which is not translated yet.
+        Fragment = "Fragment",
+        /// An ICMP message that is not translated.
+        IcmpUnsupported = "IcmpUnsupported",
+        /// A packet from the wire with a loopback destination.
+        LoopbackOnWire = "LoopbackOnWire",
+        /// A packet from the wire straight for a container's address, past its published ports.
+        NotPublished = "NotPublished",
+        /// The flow's or the published port's container is gone.
+        EndpointGone = "EndpointGone",
+        /// The kernel refused to change or redirect the packet.
+        RewriteFailed = "RewriteFailed",
+    }
+}
+
+/// How a packet left a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Left to the host's stack.
+    Passed,
+    /// Sent to a container or out of an uplink.
+    Redirected,
+    /// Answered by the program itself (ARP).
+    Answered,
+    Dropped(DropReason),
+}
+
+impl Outcome {
+    /// Slots per hook in `COUNTERS`.
+    pub const COUNT: u32 = 64;
+    const FIRST_DROP: u8 = 4;
+
+    /// The slot of this outcome, below [`Self::COUNT`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Redirected => 1,
+            Self::Answered => 2,
+            Self::Dropped(reason) => Self::FIRST_DROP + reason as u8,
+        }
+    }
+
+    #[must_use]
+    pub fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Passed),
+            1 => Some(Self::Redirected),
+            2 => Some(Self::Answered),
+            number => DropReason::from_u8(number.checked_sub(Self::FIRST_DROP)?).map(Self::Dropped),
+        }
+    }
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Redirected => "redirected",
+            Self::Answered => "answered",
+            Self::Dropped(reason) => reason.name(),
+        }
+    }
+}
+
+/// Value of `COUNTERS`, one per processor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    pub packets: u64,
+    /// Link-layer header included.
+    pub bytes: u64,
+}
+
+/// The slot of `COUNTERS` for an outcome of a hook.
+#[inline(always)]
+#[must_use]
+pub const fn counter_index(hook: Hook, outcome: Outcome) -> u32 {
+    hook as u32 * Outcome::COUNT + outcome.number() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_own_slot_and_finds_the_way_back() {
+        let outcomes = [Outcome::Passed, Outcome::Redirected, Outcome::Answered]
+            .into_iter()
+            .chain(DropReason::ALL.iter().map(|&reason| Outcome::Dropped(reason)));
+        let mut seen = [false; Outcome::COUNT as usize];
+        for outcome in outcomes {
+            let slot = usize::from(outcome.number());
+            assert!(!seen[slot], "{} shares its slot", outcome.name());
+            seen[slot] = true;
+            assert_eq!(Outcome::from_u8(outcome.number()), Some(outcome));
+        }
+        assert_eq!(Outcome::from_u8(3), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! How much of anything is there at most, and what happens then?
+
+/// Endpoints, ports by interface and forwarding entries: past it a container is not ready, and its status says so.
+pub const ENDPOINTS_MAX: usize = 65_536;
+/// Published ports: every port of one address in TCP and UDP. Past it a publish is not ready, and its status says so.
+pub const PUBLISHED_MAX: usize = 131_072;
+/// Entries of tracked flows, two a flow; the agent may set another size when it loads. Full: the least recently used
+/// entry makes room.
+pub const FLOWS_MAX: usize = 262_144;
+/// Addresses of the host itself.
+pub const LOCAL_ADDRS_MAX: usize = 16_384;
+/// Uplinks.
+pub const UPLINKS_MAX: usize = 256;
+/// Sockets whose dialled address is remembered. Full: the least recently used makes room, and its `getpeername` then
+/// tells the container's address.
+pub const SOCK_ORIGINS_MAX: usize = 65_536;
+/// Bytes of the event ring. Full: events are lost, never packets.
+pub const EVENTS_SIZE_MAX: usize = 256 * 1024;
+/// Source ports tried before a flow is refused as `SnatExhausted`.
+pub const SNAT_TRIES_MAX: u32 = 32;
+/// The lowest source port a masqueraded flow is given when it cannot keep its own (RFC 6335 section 6: below are the
+/// system ports).
+pub const SNAT_PORT_MIN: u16 = 1024;
+/// Nominees in one run of `flow_gc`.
+pub const NOMINEES_MAX: usize = 64;

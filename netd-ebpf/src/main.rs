@@ -1,0 +1,12 @@
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+#[cfg(target_arch = "bpf")]
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

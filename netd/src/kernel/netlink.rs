@@ -1,0 +1,1 @@
+//! How are links, addresses, routes and neighbours read and changed?

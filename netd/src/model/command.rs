@@ -1,0 +1,134 @@
+//! What can be asked of netd, and what is refused?
+
+use super::port_map::PortMap;
+use super::state::{Mac, Protocol};
+use crate::kernel::facts::NodeFacts;
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// One change of intent. Carried out whole or refused whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Makes the built-in networks `bridge`, `host` and `none` where they are missing.
+    InstallBuiltins,
+    CreateNetwork(NetworkSpec),
+    RemoveNetworks(Vec<String>),
+    CreateContainer(ContainerSpec),
+    RemoveContainers(Vec<String>),
+    /// Removes the containers whose own namespace is gone, as the caller found.
+    PruneContainers(Vec<String>),
+    Publish {
+        container: String,
+        ports: Vec<PortMap>,
+    },
+    Unpublish {
+        container: String,
+        ports: Unpublish,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unpublish {
+    All,
+    Ports(Vec<PortMap>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerSpec {
+    pub name: String,
+    /// A network's name, `host` or `none`. Empty: `bridge`.
+    #[serde(default)]
+    pub networks: Vec<String>,
+    #[serde(default)]
+    pub ip: Option<IpAddr>,
+    #[serde(default)]
+    pub ip6: Option<IpAddr>,
+    #[serde(default)]
+    pub mac: Option<Mac>,
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    #[serde(default)]
+    pub hostname: Option<String>,
+    #[serde(default)]
+    pub netns: Option<PathBuf>,
+    #[serde(default)]
+    pub publish: Vec<PortMap>,
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    pub name: String,
+    /// Empty: an automatic /24.
+    #[serde(default)]
+    pub subnets: Vec<IpNetwork>,
+    #[serde(default)]
+    pub gateways: Vec<IpAddr>,
+    #[serde(default)]
+    pub ip_ranges: Vec<IpNetwork>,
+    #[serde(default)]
+    pub aux_addresses: BTreeMap<String, IpAddr>,
+    #[serde(default)]
+    pub internal: bool,
+    /// Turns inter-container communication off.
+    #[serde(default)]
+    pub no_icc: bool,
+    #[serde(default)]
+    pub no_masquerade: bool,
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// What a command is judged by, beside the state: all that is not pure, passed in.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub now: jiff::Timestamp,
+    /// Fresh randomness: identifiers are made of it.
+    pub entropy: [u8; 32],
+    pub facts: NodeFacts,
+    /// What the host's own sockets are bound to, and so cannot be published.
+    pub host_sockets: BTreeSet<HostSocket>,
+    /// Namespace files that stand in the netns folder already: such names are not taken over.
+    pub namespaces: BTreeSet<String>,
+}
+
+/// A socket of the host that would answer at a port: a TCP listener or a bound UDP socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostSocket {
+    pub protocol: Protocol,
+    pub port: u16,
+    /// `0.0.0.0` or `::` when it is bound to every address.
+    pub address: IpAddr,
+    /// Inode of the socket, by which its process can be found.
+    pub inode: u32,
+}
+
+/// Why a command was refused: one line that says what, why and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("no container named \"{name}\"")]
+    UnknownContainer { name: String },
+}
+
+impl Refusal {
+    /// The stable code that the API carries.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownContainer { .. } => "unknown_container",
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! How does the kernel come to hold what the user asked for?
+//!
+//! `State --lower--> Target --plan(Target, Observed)--> [Op] --apply--> kernel`. Crash, drift, restart and upgrade are
+//! one function with two arguments. Everything but the loop is pure.
+
+pub mod lower;
+pub mod observed;
+pub mod op;
+pub mod plan;
+pub mod run;
+pub mod status;
+pub mod target;

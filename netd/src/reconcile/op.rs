@@ -1,0 +1,77 @@
+//! What single steps take the kernel from what it holds to what it should hold?
+
+use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route};
+use ipnetwork::IpNetwork;
+use netd_common::Addr;
+use netd_common::endpoint::EndpointKey;
+use netd_common::publish::{Publish, PublishKey};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// One idempotent step. A plan holds them sorted by [`Op::phase`]: entries go first and come last, so that a program
+/// never finds an entry whose link is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    RemovePublish(PublishKey),
+    RemoveEndpoint(EndpointKey),
+    RemovePort(LinkName),
+    RemoveFdb(u32, [u8; 6]),
+    RemoveLocalAddress(Addr),
+    RemoveUplink(LinkName),
+    /// Forget the flows that any of these describe.
+    PurgeFlows(Vec<FlowSelector>),
+    Detach(Attachment),
+    DeleteRoute(IpNetwork),
+    DeleteGateway(IpAddr),
+    DeleteLink(LinkName),
+    DeleteNamespace(PathBuf),
+    CreateNamespace(PathBuf),
+    CreateLink(LinkName, Link),
+    /// Bring an existing link to this: what is missing or different is set, nothing else is touched.
+    ConfigureLink(LinkName, Link),
+    AddGateway(IpAddr),
+    SetRoute(IpNetwork, Route),
+    Attach(Attachment),
+    SetUplink(LinkName),
+    SetLocalAddress(Addr),
+    SetPort(LinkName, Port),
+    SetFdb(u32, [u8; 6], FdbEntry),
+    SetEndpoint(EndpointKey, EndpointEntry),
+    SetPublish(PublishKey, Publish),
+}
+
+/// Which flows to forget.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlowSelector {
+    /// Those that belong to this endpoint or are delivered to it.
+    Endpoint(u32),
+    /// Those that came through a published port and are answered by this endpoint at this address and port.
+    Publish { key: PublishKey, endpoint: u32 },
+}
+
+/// The order in which a plan is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    RemoveEntry,
+    PurgeFlows,
+    Detach,
+    DeleteLink,
+    CreateLink,
+    Configure,
+    Attach,
+    UpsertEntry,
+}
+
+/// Names of the cgroup programs, as the object file has them.
+pub const SOCK_ADDR_PROGRAMS: [&str; 10] = [
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+    "bind4",
+    "bind6",
+];

@@ -1,0 +1,111 @@
+//! What should the kernel contain?
+//!
+//! The vocabulary is names, not interface indexes: a link may be made again with another index, and its entries must
+//! then differ. The kernel adapter translates names to indexes and back. The map entries of one kind are one
+//! `BTreeMap`, so that a plan is a comparison of two maps.
+
+use ipnetwork::IpNetwork;
+use netd_common::Addr;
+use netd_common::endpoint::EndpointKey;
+use netd_common::publish::PublishKey;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Name of a network interface in the host's namespace, at most 15 bytes.
+pub type LinkName = String;
+
+/// The whole of what netd puts in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Namespaces that netd makes, by path (`/run/netns/NAME`).
+    pub namespaces: BTreeSet<PathBuf>,
+    /// veth pairs, by the name of the host side.
+    pub links: BTreeMap<LinkName, Link>,
+    /// Gateway addresses, on the host's loopback device: so they are the host's own, whatever links come and go.
+    pub gateways: BTreeSet<IpAddr>,
+    /// Routes of the host's main table.
+    pub routes: BTreeMap<IpNetwork, Route>,
+    /// Programs on interfaces and on the cgroup.
+    pub attachments: BTreeSet<Attachment>,
+    pub endpoints: BTreeMap<EndpointKey, EndpointEntry>,
+    /// `PORTS_BY_IF`, by link.
+    pub ports: BTreeMap<LinkName, Port>,
+    pub fdb: BTreeMap<(u32, [u8; 6]), FdbEntry>,
+    pub publishes: BTreeMap<PublishKey, netd_common::publish::Publish>,
+    pub local_addresses: BTreeSet<Addr>,
+    /// Names of the interfaces whose index `UPLINKS` holds.
+    pub uplinks: BTreeSet<LinkName>,
+}
+
+/// A veth pair and all that stands on it. One value, because the kernel's objects on a link live and die with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The namespace that holds the container side, by path.
+    pub namespace: PathBuf,
+    /// Name of the container side, such as `eth0`.
+    pub interface: String,
+    pub mac: [u8; 6],
+    /// MAC address of the host side: what the network's gateway answers with.
+    pub gateway_mac: [u8; 6],
+    /// Bytes, both sides.
+    pub mtu: u32,
+    /// Addresses of the container side. Others that the container gave itself are left alone.
+    pub addresses: BTreeSet<IpNetwork>,
+    /// Gateways of the container's default routes by this link, at most one a family.
+    pub default_routes: BTreeSet<IpAddr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To one container address, over its link. `source` is what the host's own sockets use towards it: the gateway.
+    /// A permanent neighbour entry for the address, with `mac`, belongs to it.
+    Endpoint { link: LinkName, source: IpAddr, mac: [u8; 6] },
+    /// To a network's subnet: what no endpoint has is unreachable, and never leaves by the host's default route.
+    Unreachable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Attachment {
+    /// TCX ingress of an endpoint's host side.
+    ContainerEgress(LinkName),
+    /// TCX ingress of an uplink.
+    UplinkIngress(LinkName),
+    /// TCX egress of an uplink.
+    UplinkEgress(LinkName),
+    /// One of the `sock_addr` programs on the cgroup, by the name of the program.
+    SockAddr(&'static str),
+}
+
+/// Value of `ENDPOINTS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointEntry {
+    pub link: LinkName,
+    pub endpoint: u32,
+    /// Flags of [`netd_common::endpoint`].
+    pub flags: u32,
+    pub mac: [u8; 6],
+}
+
+/// Value of `PORTS_BY_IF`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    pub network: u32,
+    pub endpoint: u32,
+    /// Flags of [`netd_common::endpoint`].
+    pub flags: u32,
+    pub ipv4: Addr,
+    pub ipv6: Addr,
+    pub gateway4: Addr,
+    pub gateway6: Addr,
+    pub mac: [u8; 6],
+    pub gateway_mac: [u8; 6],
+}
+
+/// Value of `FDB`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdbEntry {
+    pub link: LinkName,
+    /// Flags of [`netd_common::endpoint`].
+    pub flags: u32,
+}
