@@ -2,13 +2,16 @@
 //!
 //! The only door to netlink, namespaces and BPF. [`Kernel`] has two users: [`linux`] and [`fake`].
 
+pub mod bpf;
 pub mod datapath;
 pub mod facts;
 pub mod fake;
 pub mod flows;
 pub mod linux;
+pub mod mounts;
 pub mod netlink;
 pub mod netns;
+pub mod pins;
 pub mod sockets;
 
 use crate::reconcile::observed::Observed;

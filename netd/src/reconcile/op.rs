@@ -38,6 +38,8 @@ pub enum Op {
     SetFdb(u32, [u8; 6], FdbEntry),
     SetEndpoint(EndpointKey, EndpointEntry),
     SetPublish(PublishKey, Publish),
+    /// Exchange the program of an attachment for this version's, in place.
+    Renew(Attachment),
 }
 
 /// Which flows to forget.
@@ -60,6 +62,8 @@ pub enum Phase {
     Configure,
     Attach,
     UpsertEntry,
+    /// Last: the new programs' maps are filled by now.
+    Renew,
 }
 
 /// Names of the cgroup programs, as the object file has them.
