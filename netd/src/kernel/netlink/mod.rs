@@ -59,14 +59,8 @@ impl Netlink {
     pub fn observe(&self, target: &mut Target) -> io::Result<BTreeMap<u32, LinkName>> {
         self.runtime.block_on(async {
             let devices: Vec<Device> = self.host.links().await?.iter().map(Device::of).collect();
-            for device in devices.iter().filter(|device| device.is_ours()) {
-                match links::observe(&self.host, device).await {
-                    Ok(link) => drop(target.links.insert(device.name.clone(), link)),
-                    // Went away meanwhile.
-                    Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            let ours: Vec<&Device> = devices.iter().filter(|device| device.is_ours()).collect();
+            target.links = links::observe(&self.host, &ours).await?;
             let gateways = links::our_addresses(&self.host, links::LOOPBACK).await?;
             target.gateways = gateways.iter().map(IpNetwork::ip).collect();
             let names = devices.into_iter().map(|device| (device.index, device.name)).collect();
