@@ -205,12 +205,37 @@ fn drift_is_seen_and_healed() {
         host.configure(&target);
         assert_eq!(std::fs::read_to_string(forwarding).expect("read"), "1\n");
         assert_eq!(host.observe(), target);
+        // What a container sets anew by itself becomes netd's again.
+        host.ip_in("web", "addr del 10.208.0.2/24 dev eth0");
+        host.ip_in("web", "addr add 10.208.0.2/24 dev eth0");
+        host.ip_in("web", "route add default via 10.208.0.1");
+        assert_ne!(host.observe(), target, "not seen: made anew by another");
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
         // A name cannot change while the link is up on older kernels.
         host.ip_in("web", "link set eth0 down");
         host.ip_in("web", "link set eth0 name other");
         assert_ne!(host.observe(), target, "not seen: name");
         host.configure(&target);
         assert_eq!(host.observe(), target);
+    });
+}
+
+#[test]
+fn what_is_no_longer_wanted_is_removed() {
+    host(|host| {
+        let mut target = host.target();
+        host.create(&target);
+        let link = target.links.get_mut("nd1").expect("a link");
+        link.addresses = BTreeSet::from([network("10.208.0.9/24")]);
+        link.default_routes = BTreeSet::from([address("10.208.0.10")]);
+        link.mtu = 1500;
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+        target.links.get_mut("nd1").expect("a link").default_routes.clear();
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+        assert_eq!(host.ip_in("web", "route show default"), "");
     });
 }
 

@@ -3,21 +3,20 @@
 //! The alias of the host side is the path of the namespace that holds the other side (`ip link show` prints it), so that
 //! a link can be recognised by whoever comes later, also when its namespace is not in netd's own folder.
 
+use super::addresses::{self, LOOPBACK};
 use super::connection::{Connection, Existing};
-use super::message::{Address, Device, PROTOCOL, RouteEntry};
+use super::message::{Device, RouteEntry};
 use super::routes;
 use crate::kernel::netns;
 use crate::reconcile::target::{Link, LinkName};
-use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoVeth, LinkAttribute, LinkMessage,
 };
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_packet_route::route::RouteMessage;
 use nix::errno::Errno;
-use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -25,8 +24,6 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// `lo` is the first interface of every namespace.
-pub(super) const LOOPBACK: u32 = 1;
 /// Sockets that are open inside containers at a time.
 const INSIDE_MAX: usize = 64;
 /// Longest alias of an interface, in bytes (`IFALIASZ`, less the terminator).
@@ -140,14 +137,7 @@ async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -
     }
     inside.change(RouteNetlinkMessage::SetLink(message.build())).await?;
 
-    let addresses = our_addresses(inside, inner.index).await?;
-    for wanted in link.addresses.difference(&addresses) {
-        let message = RouteNetlinkMessage::NewAddress(address_message(inner.index, *wanted));
-        inside.create(message, Existing::Replace).await?;
-    }
-    for surplus in addresses.difference(&link.addresses) {
-        remove_address(inside, inner.index, *surplus).await?;
-    }
+    addresses::set(inside, inner.index, &link.addresses).await?;
     let defaults = default_routes(inside, inner.index).await?;
     for surplus in defaults.difference(&link.default_routes) {
         routes::remove_default(inside, inner.index, *surplus).await?;
@@ -194,7 +184,7 @@ async fn observe_inside(inside: &Connection, outer: &Device) -> io::Result<Link>
     link.namespace = outer.alias.as_ref().map(PathBuf::from).unwrap_or_default();
     link.interface.clone_from(&inner.name);
     link.mac = inner.mac;
-    link.addresses = our_addresses(inside, inner.index).await?;
+    link.addresses = addresses::ours(inside, inner.index).await?;
     link.default_routes = default_routes(inside, inner.index).await?;
     Ok(link)
 }
@@ -231,42 +221,6 @@ pub(super) async fn device(connection: &Connection, name: &str) -> io::Result<Op
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-async fn addresses(connection: &Connection, index: u32) -> io::Result<Vec<Address>> {
-    let mut filter = AddressMessage::default();
-    filter.header.index = index;
-    let found = connection.addresses(filter).await?;
-    Ok(found.iter().filter_map(Address::of).filter(|address| address.index == index).collect())
-}
-
-/// The addresses on an interface that are netd's.
-pub(super) async fn our_addresses(connection: &Connection, index: u32) -> io::Result<BTreeSet<IpNetwork>> {
-    let found = addresses(connection, index).await?;
-    Ok(found.into_iter().filter(|address| address.ours).map(|address| address.network).collect())
-}
-
-pub(super) async fn remove_address(connection: &Connection, index: u32, address: IpNetwork) -> io::Result<()> {
-    let message = RouteNetlinkMessage::DelAddress(address_message(index, address));
-    match connection.change(message).await {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),
-        done => done,
-    }
-}
-
-pub(super) fn address_message(index: u32, address: IpNetwork) -> AddressMessage {
-    let mut message = match address.ip() {
-        IpAddr::V4(v4) => AddressMessageBuilder::<std::net::Ipv4Addr>::new().address(v4, address.prefix()).build(),
-        IpAddr::V6(v6) => {
-            let mut message = AddressMessageBuilder::<std::net::Ipv6Addr>::new().address(v6, address.prefix()).build();
-            // netd gives each address out once, and the first packet should not wait.
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-            message
-        }
-    };
-    message.header.index = index;
-    message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
-    message
 }
 
 /// Gateways of netd's own default routes by this interface.
