@@ -8,7 +8,7 @@ use netd::kernel::netns::made::Made;
 use netd::kernel::netns::{self, Files};
 use netd::kernel::sockets;
 use netd::reconcile::target::{Link, Route, Target};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -37,6 +37,13 @@ fn host(test: impl FnOnce(&Host) + Send + 'static) {
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The folder cannot be removed while it is a mount point, which it is once a namespace was made.
+        let _not_mounted = umount2(&self.made.netns, MntFlags::MNT_DETACH);
     }
 }
 
