@@ -156,7 +156,8 @@ mod tests {
             steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 1..200),
         ) {
             let mut subnet = subnet(&format!("10.1.0.0/{prefix}"));
-            let range = Ipv4Network::new(Ipv4Addr::from_bits(0x0a01_0000 | offset % (1 << (32 - prefix))), range.max(prefix)).unwrap();
+            let host = offset % (1 << (32 - prefix));
+            let range = Ipv4Network::new(Ipv4Addr::from_bits(0x0a01_0000 | host), range.max(prefix)).unwrap();
             subnet.ip_range = Some(Ipv4Network::new(range.network(), range.prefix()).unwrap().into());
             subnet.aux_addresses = aux.iter().map(|&n| (n.to_string(), Ipv4Addr::new(10, 1, 0, n).into())).collect();
             let mut taken = BTreeSet::new();

@@ -70,6 +70,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::redb::pretend_schema;
     use super::*;
     use crate::model::command::Unpublish;
     use crate::model::testing::{container, context};
@@ -163,7 +164,7 @@ mod tests {
     fn what_a_newer_netd_wrote_and_what_is_no_store_is_left_alone() {
         let (_folder, path, store) = filled();
         drop(store);
-        self::redb::pretend_schema(&path, 99);
+        pretend_schema(&path, 99);
         let error = Store::open(&path).unwrap_err().to_string();
         assert!(
             error.ends_with("has schema 99, and this netd knows 1: a newer netd wrote it; run that one"),

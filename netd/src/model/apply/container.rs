@@ -103,9 +103,8 @@ impl State {
                 Mode::Bridge | Mode::None | Mode::Host => Ok(()),
             };
         };
-        match mode {
-            Mode::Bridge | Mode::None => {}
-            Mode::Host => return Err(Refusal::NeedsNetwork { option: "--netns", network: "host".to_owned() }),
+        if mode == Mode::Host {
+            return Err(Refusal::NeedsNetwork { option: "--netns", network: "host".to_owned() });
         }
         if !path.is_absolute() {
             return Err(Refusal::RelativeNamespace { path: path.clone() });
@@ -133,15 +132,14 @@ impl State {
             network: network.to_owned(),
             what: "it has no IPv4 subnet".to_owned(),
         })?;
-        let address = match ip {
-            Some(ip) => neighbours.check(ip, subnet)?,
-            None => {
-                let range = subnet.ip_range.unwrap_or(subnet.subnet);
-                let address = ipam::next_address(subnet, &neighbours.addresses)
-                    .ok_or_else(|| Refusal::AddressesUsedUp { network: network.to_owned(), range })?;
-                subnet.last = Some(address.into());
-                address
-            }
+        let address = if let Some(ip) = ip {
+            neighbours.check(ip, subnet)?
+        } else {
+            let range = subnet.ip_range.unwrap_or(subnet.subnet);
+            let address = ipam::next_address(subnet, &neighbours.passed_over)
+                .ok_or_else(|| Refusal::AddressesUsedUp { network: network.to_owned(), range })?;
+            subnet.last = Some(address.into());
+            address
         };
         let mac = mac.unwrap_or_else(|| Mac::of(address));
         let (gateway, prefix) = (subnet.gateway, subnet.subnet.prefix());
@@ -197,7 +195,8 @@ fn check_addresses(spec: &ContainerSpec, mode: Mode, networks: &[String]) -> Res
 /// Who has which address on a network already.
 struct Neighbours {
     network: String,
-    addresses: BTreeSet<IpAddr>,
+    /// Addresses not to be handed out: those taken, and those whose MAC address somebody has by the user's choice.
+    passed_over: BTreeSet<IpAddr>,
     endpoints: Vec<(String, Option<IpAddr>, Mac)>,
 }
 
@@ -210,8 +209,9 @@ impl Neighbours {
             .filter(|(_, endpoint)| endpoint.network == network)
             .map(|(container, endpoint)| (container.name.clone(), endpoint.ipv4.map(|ip| ip.ip()), endpoint.mac))
             .collect();
-        let addresses = endpoints.iter().filter_map(|&(_, address, _)| address).collect();
-        Self { network: network.to_owned(), addresses, endpoints }
+        let passed_over =
+            endpoints.iter().flat_map(|&(_, address, mac)| address.into_iter().chain(mac.address())).collect();
+        Self { network: network.to_owned(), passed_over, endpoints }
     }
 
     /// An address that the user chose.
@@ -248,6 +248,15 @@ impl Mac {
     pub const fn of(address: Ipv4Addr) -> Self {
         let [a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// The address that this goes with, if it goes with one.
+    #[must_use]
+    pub const fn address(self) -> Option<IpAddr> {
+        match self.0 {
+            [0x02, 0x42, a, b, c, d] => Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
+            _chosen => None,
+        }
     }
 
     /// What a network's gateway answers with; none for IPv6, whose gateway has no address of its own yet.

@@ -82,7 +82,11 @@ fn identifier(context: &Context, index: u8) -> String {
     if let Some(last) = bytes.last_mut() {
         *last ^= index;
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
 }
 
 #[cfg(test)]

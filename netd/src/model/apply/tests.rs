@@ -2,10 +2,9 @@
 
 use crate::model::command::{Command, ContainerSpec, Context, HostSocket, NetworkSpec, Unpublish};
 use crate::model::state::{Mode, Protocol, PublishKey, State};
-use crate::model::testing::{container, context, network, publish, state};
+use crate::model::testing::{any_command, container, context, network, publish, state};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 fn unpublish(name: &str, specs: &[&str]) -> Command {
     let ports = Unpublish::Ports(specs.iter().map(|spec| spec.parse().unwrap()).collect());
@@ -104,6 +103,15 @@ fn endpoint_numbers_and_freed_addresses_are_not_used_again_at_once() {
 }
 
 #[test]
+fn an_address_whose_mac_somebody_chose_is_passed_over() {
+    let chosen = ContainerSpec { mac: Some("02:42:0a:d0:00:05".parse().unwrap()), ..container("chosen") };
+    let state = after(state(), &[Command::CreateContainer(chosen), Command::CreateContainer(container("next"))]);
+    let address = |name: &str| state.containers[name].endpoints[0].ipv4.unwrap().to_string();
+    assert_eq!((address("chosen"), address("next")), ("10.208.0.4/24".to_owned(), "10.208.0.6/24".to_owned()));
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table of refusals")]
 fn containers_are_refused_with_exact_words() {
     let state = after(
         state(),
@@ -490,31 +498,6 @@ fn an_internal_network_is_not_published() {
     );
     let endpoint = state.containers["mid"].published_endpoint(&state).unwrap();
     assert_eq!(endpoint.network, "bridge");
-}
-
-fn any_command() -> impl Strategy<Value = Command> {
-    let name = || (0..6_u8).prop_map(|n| format!("c{n}"));
-    let net = || prop_oneof![Just("bridge"), Just("n0"), Just("n1"), Just("none")].prop_map(str::to_owned);
-    let spec = || {
-        let ip = prop_oneof![Just(""), Just("127.0.0.1:"), Just("198.18.0.1:")];
-        (ip, 0..4_u16, 1..4_u16).prop_map(|(ip, host, port)| format!("{ip}{host}:{port}").parse().unwrap())
-    };
-    prop_oneof![
-        (name(), prop::collection::vec(net(), 0..3), any::<Option<u8>>(), prop::collection::vec(spec(), 0..2))
-            .prop_map(|(name, networks, ip, publish)| {
-                let ip = ip.map(|last| IpAddr::from([10, 208, 0, last % 8]));
-                Command::CreateContainer(ContainerSpec { networks, ip, publish, ..container(&name) })
-            }),
-        prop::collection::vec(name(), 1..3).prop_map(Command::RemoveContainers),
-        prop::collection::vec(name(), 1..3).prop_map(Command::PruneContainers),
-        (net(), any::<bool>())
-            .prop_map(|(name, internal)| { Command::CreateNetwork(NetworkSpec { internal, ..network(&name) }) }),
-        net().prop_map(|name| Command::RemoveNetworks(vec![name])),
-        (name(), prop::collection::vec(spec(), 1..3))
-            .prop_map(|(container, ports)| Command::Publish { container, ports }),
-        (name(), prop::collection::vec(spec(), 1..3))
-            .prop_map(|(container, ports)| Command::Unpublish { container, ports: Unpublish::Ports(ports) }),
-    ]
 }
 
 fn assert_sound(state: &State) {

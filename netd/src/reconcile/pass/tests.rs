@@ -4,7 +4,8 @@ use super::*;
 use crate::kernel::fake::{Fake, Faults, Leaves};
 use crate::model::command::{Command, ContainerSpec, Unpublish};
 use crate::model::state::{Protocol, PublishKey};
-use crate::model::testing::{container, context, facts, network, publish, state};
+use crate::model::testing::{any_command, container, context, facts, network, publish, state};
+use proptest::prelude::*;
 use std::path::Path;
 
 const NETNS_DIR: &str = "/run/netns";
@@ -231,4 +232,26 @@ fn a_kernel_that_cannot_be_read_is_not_written() {
     assert_eq!(reconciler.retry_due(), Some(now + RETRY_MIN));
     reconciler.kernel.faults.is_blind = false;
     assert_eq!(settle(&mut reconciler, &state, now).observed_revision, state.revision);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn any_commands_are_carried_out_without_a_failure_or_a_leftover(
+        commands in prop::collection::vec(any_command(), 1..40),
+    ) {
+        let (mut reconciler, mut state, now) = (reconciler(), Arc::new(state()), Instant::now());
+        settle(&mut reconciler, &state, now);
+        for command in &commands {
+            let mut next = State::clone(&state);
+            if next.apply(command, &context()).is_err() {
+                continue;
+            }
+            state = Arc::new(next);
+            let status = reconciler.pass(&state, Look::Remembered, now).status;
+            prop_assert_eq!(status, Status { observed_revision: state.revision, failing: BTreeMap::new() });
+        }
+        prop_assert_eq!(&reconciler.kernel.content.0, &lower(&state, &facts(), Path::new(NETNS_DIR)));
+        prop_assert_eq!(reconciler.pass(&state, Look::Anew, now).planned, 0);
+    }
 }
