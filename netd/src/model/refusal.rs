@@ -132,6 +132,15 @@ pub enum Kind {
 }
 
 impl Refusal {
+    /// The same, with the process that holds the socket in the way, if it is one: only the machine knows.
+    #[must_use]
+    pub fn naming_process(mut self, process_of: impl FnOnce(u32) -> Option<String>) -> Self {
+        if let Self::PortBound { inode, process, .. } = &mut self {
+            *process = process_of(*inode);
+        }
+        self
+    }
+
     /// The stable code that the API carries.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -228,13 +237,13 @@ mod tests {
     fn refusals_say_what_why_and_what_to_do() {
         let any: IpAddr = "0.0.0.0".parse().unwrap();
         let loopback: IpAddr = "127.0.0.1".parse().unwrap();
-        let bound = |process: Option<&str>| Refusal::PortBound {
+        let bound = || Refusal::PortBound {
             host_ip: any,
             host_port: 80,
             protocol: Protocol::Tcp,
             address: loopback,
             inode: 77,
-            process: process.map(str::to_owned),
+            process: None,
         };
         let published = |existing_ip| Refusal::PortPublished {
             host_ip: any,
@@ -253,12 +262,12 @@ mod tests {
                 "no network named \"x\\n\"; `netctl network ls` lists them",
             ),
             (
-                bound(Some("nginx (pid 12)")),
+                bound().naming_process(|inode| (inode == 77).then(|| "nginx (pid 12)".to_owned())),
                 "port 0.0.0.0:80/tcp is already bound on the host, at 127.0.0.1:80 by nginx (pid 12); \
                  stop what holds it or choose another port",
             ),
             (
-                bound(None),
+                bound(),
                 "port 0.0.0.0:80/tcp is already bound on the host, at 127.0.0.1:80 (socket inode 77); \
                  stop what holds it or choose another port",
             ),

@@ -1,8 +1,8 @@
 //! Which steps lead from what the kernel holds to what it should hold?
 //!
 //! A comparison, map by map. Two things make it more than that. A link that is made again has another interface index,
-//! so everything that names it is written again, whatever it says now ([`Links`]). And what was removed may still have
-//! flows, which are then forgotten ([`purges`]).
+//! so everything that names it is written again, whatever it says now (`Links`). And what was removed may still have
+//! flows, which are then forgotten (`purges`).
 
 use super::observed::Observed;
 use super::op::{FlowSelector, Op};

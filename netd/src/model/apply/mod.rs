@@ -1,6 +1,6 @@
 //! How does a command change the state?
 //!
-//! One file per object: [`network`], [`container`], [`publish`]. This one gives out identifiers and numbers.
+//! One file per object: `network`, `container`, `publish`. This one gives out identifiers and numbers.
 
 mod container;
 mod network;
