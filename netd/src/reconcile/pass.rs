@@ -142,12 +142,10 @@ impl<K: Kernel> Reconciler<K> {
             return;
         }
         let mut selectors = self.unpurged.clone();
-        ops.retain(|op| match op {
-            Op::PurgeFlows(more) => {
-                selectors.extend(more.iter().cloned());
-                false
-            }
-            _other => true,
+        ops.retain(|op| {
+            let Op::PurgeFlows(more) = op else { return true };
+            selectors.extend(more.iter().cloned());
+            false
         });
         let at = ops.partition_point(|op| op.phase() <= Phase::PurgeFlows);
         ops.insert(at, Op::PurgeFlows(selectors.into_iter().collect()));
