@@ -88,7 +88,8 @@ impl Fake {
             | Op::SetRoute(_, Route::Unreachable)
             | Op::Attach(Attachment::SockAddr(_))
             | Op::SetLocalAddress(_)
-            | Op::SetPublish(..) => true,
+            | Op::SetPublish(..)
+            | Op::Renew(_) => true,
         }
     }
 }

@@ -25,7 +25,10 @@ impl Observed {
             Op::RemoveUplink(name) => drop(now.uplinks.remove(name)),
             // Flows come and go by themselves; nobody plans them.
             Op::PurgeFlows(_) => {}
-            Op::Detach(attachment) => drop(now.attachments.remove(attachment)),
+            Op::Detach(attachment) => {
+                now.attachments.remove(attachment);
+                now.stale_attachments.remove(attachment);
+            }
             Op::DeleteRoute(prefix) => drop(now.routes.remove(prefix)),
             Op::DeleteGateway(gateway) => drop(now.gateways.remove(gateway)),
             Op::DeleteLink(link) => delete_link(now, link),
@@ -47,6 +50,7 @@ impl Observed {
             Op::SetFdb(network, mac, entry) => drop(now.fdb.insert((*network, *mac), entry.clone())),
             Op::SetEndpoint(key, entry) => drop(now.endpoints.insert(*key, entry.clone())),
             Op::SetPublish(key, publish) => drop(now.publishes.insert(*key, *publish)),
+            Op::Renew(attachment) => drop(now.stale_attachments.remove(attachment)),
         }
     }
 }

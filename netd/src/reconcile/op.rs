@@ -91,6 +91,7 @@ impl Op {
             | Self::SetFdb(..)
             | Self::SetEndpoint(..)
             | Self::SetPublish(..) => Phase::UpsertEntry,
+            Self::Renew(_) => Phase::Renew,
         }
     }
 }

@@ -142,6 +142,8 @@ fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Link
     ops.extend(endpoints.map(|(key, entry)| Op::SetEndpoint(*key, entry.clone())));
     let publishes = upserted(&target.publishes, &now.publishes, |_, _| false);
     ops.extend(publishes.map(|(key, publish)| Op::SetPublish(*key, *publish)));
+    // A former version's programs go on with their own maps until the new ones are filled.
+    ops.extend(now.stale_attachments.intersection(&target.attachments).cloned().map(Op::Renew));
 }
 
 /// The keys of `now` that `target` lacks, or whose present value is `stale` although it may look right.

@@ -84,6 +84,7 @@ impl Owners {
             | Op::ConfigureLink(link, _)
             | Op::Attach(Attachment::ContainerEgress(link))
             | Op::Detach(Attachment::ContainerEgress(link))
+            | Op::Renew(Attachment::ContainerEgress(link))
             | Op::SetRoute(_, Route::Endpoint { link, .. }) => container(self.links.get(link)),
             Op::RemoveFdb(network, mac) | Op::SetFdb(network, mac, _) => container(self.macs.get(&(*network, *mac))),
             Op::CreateNamespace(path) | Op::DeleteNamespace(path) => container(self.namespaces.get(path)),
@@ -97,7 +98,8 @@ impl Owners {
             | Op::SetUplink(_)
             | Op::PurgeFlows(_)
             | Op::Attach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
-            | Op::Detach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_)) => {
+            | Op::Detach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
+            | Op::Renew(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_)) => {
                 Some(Object::Node)
             }
         }
