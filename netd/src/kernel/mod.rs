@@ -9,6 +9,8 @@ pub mod flows;
 pub mod linux;
 pub mod netlink;
 pub mod netns;
+pub mod probe;
+pub mod process;
 pub mod sockets;
 
 use crate::reconcile::observed::Observed;
