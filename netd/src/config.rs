@@ -77,6 +77,12 @@ impl Config {
         self.state_dir.join("netd.redb")
     }
 
+    /// Where it is noted which namespaces netd made.
+    #[must_use]
+    pub fn netns_notes(&self) -> PathBuf {
+        self.run_dir.join("netns")
+    }
+
     /// Where the files are that containers see in place of the host's.
     #[must_use]
     pub fn container_files(&self) -> PathBuf {

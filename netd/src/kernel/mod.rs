@@ -47,3 +47,26 @@ pub struct Error {
     #[source]
     pub source: std::io::Error,
 }
+
+impl Error {
+    /// Says of a missing right what to do about it; the other errors of the system speak for themselves.
+    #[must_use]
+    pub fn new(what: impl Into<String>, source: std::io::Error) -> Self {
+        let source = match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => std::io::Error::new(
+                std::io::ErrorKind::PermissionDenied,
+                "not permitted; netd needs root (CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF)",
+            ),
+            Some(libc::EMFILE | libc::ENFILE) => {
+                std::io::Error::other(format!("{source}; raise the limit of open files (LimitNOFILE)"))
+            }
+            Some(_) | None => source,
+        };
+        Self { what: what.into(), source }
+    }
+
+    /// For `map_err`.
+    pub(crate) fn of(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::new(what, source)
+    }
+}
