@@ -200,8 +200,8 @@ fn uplinks(named: &[String]) -> Finding {
 
 /// What others would look at, and netd works with either way.
 fn host_settings() -> Vec<Finding> {
-    let forward = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
-    let forward = match forward.trim() {
+    let ip_forward = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap_or_default();
+    let ip_forward = match ip_forward.trim() {
         "1" => "on; netd does not need it, and does not change it",
         "0" => "off; netd does not need it, and does not change it",
         _ => "not readable; netd does not need it",
@@ -211,7 +211,7 @@ fn host_settings() -> Vec<Finding> {
     } else {
         "not loaded; netd does not need it"
     };
-    vec![Finding::ok("ip_forward", forward), Finding::ok("br_netfilter", bridge)]
+    vec![Finding::ok("ip_forward", ip_forward), Finding::ok("br_netfilter", bridge)]
 }
 
 #[cfg(test)]

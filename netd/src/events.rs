@@ -178,7 +178,9 @@ pub async fn follow_state(bus: Arc<Bus>, mut state: watch::Receiver<Arc<State>>)
     let mut before = state.borrow_and_update().clone();
     while state.changed().await.is_ok() {
         let after = state.borrow_and_update().clone();
-        changes(&before, &after, Timestamp::now()).into_iter().for_each(|record| bus.publish(record));
+        for record in changes(&before, &after, Timestamp::now()) {
+            bus.publish(record);
+        }
         before = after;
     }
 }
@@ -188,7 +190,9 @@ pub async fn follow_status(bus: Arc<Bus>, mut status: watch::Receiver<Arc<Status
     let mut before = Arc::new(Status::default());
     loop {
         let after = status.borrow_and_update().clone();
-        health(&before, &after, Timestamp::now()).into_iter().for_each(|record| bus.publish(record));
+        for record in health(&before, &after, Timestamp::now()) {
+            bus.publish(record);
+        }
         before = after;
         if status.changed().await.is_err() {
             return;

@@ -78,7 +78,11 @@ impl<H: Host> Api<H> {
         }
         let (api, gone) = (Arc::clone(self), backends_gone(&changed));
         if !gone.is_empty() {
-            blocking(move || api.end_udp(&gone)).await?;
+            blocking(move || {
+                api.end_udp(&gone);
+                Ok(())
+            })
+            .await?;
         }
         Ok(changed)
     }
@@ -105,8 +109,11 @@ impl<H: Host> Api<H> {
         Ok(Changed { before, after })
     }
 
-    /// A refusal, with what only the machine knows.
-    fn complete(&self, refusal: Refusal) -> Error {
+    /// A refusal, with what only the machine knows: which process has the port.
+    fn complete(&self, mut refusal: Refusal) -> Error {
+        if let Refusal::PortBound { inode, process, .. } = &mut refusal {
+            *process = self.host.process_of(*inode);
+        }
         Error::Refused(refusal)
     }
 
@@ -134,7 +141,7 @@ impl<H: Host> Api<H> {
     }
 
     /// A host's UDP socket that is connected to a container which no longer answers would send there for ever.
-    fn end_udp(&self, gone: &BTreeSet<(IpAddr, u16)>) -> Result<(), Error> {
+    fn end_udp(&self, gone: &BTreeSet<(IpAddr, u16)>) {
         for &(address, port) in gone {
             match self.host.destroy_udp(address, port) {
                 Ok(0) => {}
@@ -142,7 +149,6 @@ impl<H: Host> Api<H> {
                 Err(error) => tracing::warn!(%address, port, %error, "UDP sockets of the host may keep a dead backend"),
             }
         }
-        Ok(())
     }
 }
 
@@ -220,23 +226,4 @@ fn describe(object: &Object) -> String {
         Object::Container(name) => format!("container {name}"),
         Object::Publish(key) => format!("port {}", crate::events::publish_name(key)),
     }
-}
-
-/// A container by name.
-///
-/// # Errors
-/// When there is no container of this name.
-pub fn container<'a>(state: &'a State, name: &str) -> Result<&'a crate::model::state::Container, Error> {
-    state.containers.get(name).ok_or_else(|| Error::Refused(Refusal::UnknownContainer { name: name.to_owned() }))
-}
-
-/// A network by name.
-///
-/// # Errors
-/// When there is no network of this name.
-pub fn network<'a>(state: &'a State, name: &str) -> Result<&'a crate::model::state::Network, Error> {
-    state
-        .networks
-        .get(name)
-        .ok_or_else(|| Error::RefusedWith { code: "unknown_network", message: format!("no network named \"{name}\"") })
 }

@@ -1,7 +1,7 @@
 //! `/v1/containers`: which containers are there, and how are they made and removed?
 
 use super::Api;
-use super::change::{blocking, container};
+use super::change::blocking;
 use super::error::Error;
 use super::extract::{Asked, Body, Wait};
 use super::host::Host;
@@ -39,7 +39,7 @@ async fn show<H: Host>(
     Path(name): Path<String>,
 ) -> Result<Json<ContainerRecord>, Error> {
     let snapshot = api.snapshot();
-    Ok(Json(snapshot.view().container(container(&snapshot.state, &name)?)))
+    Ok(Json(snapshot.view().container(snapshot.state.container(&name)?)))
 }
 
 async fn create<H: Host>(
@@ -50,7 +50,7 @@ async fn create<H: Host>(
     let name = spec.name.clone();
     api.change(Command::CreateContainer(spec), wait).await?;
     let snapshot = api.snapshot();
-    Ok((StatusCode::CREATED, Json(snapshot.view().container(container(&snapshot.state, &name)?))))
+    Ok((StatusCode::CREATED, Json(snapshot.view().container(snapshot.state.container(&name)?))))
 }
 
 async fn remove_one<H: Host>(

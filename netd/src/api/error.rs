@@ -20,9 +20,6 @@ pub struct ErrorRecord {
 pub enum Error {
     #[error("{0}")]
     Refused(#[from] Refusal),
-    /// The rules said no; the message has been completed with what only the machine knows.
-    #[error("{message}")]
-    RefusedWith { code: &'static str, message: String },
     #[error("no resource at {path}; docs/api.md lists them")]
     UnknownPath { path: String },
     #[error("{path} does not know {method}")]
@@ -56,7 +53,6 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code(),
-            Self::RefusedWith { code, .. } => code,
             Self::UnknownPath { .. } => "unknown_path",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::InvalidBody(_) => "invalid_body",
@@ -73,8 +69,7 @@ impl Error {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Refused(refusal) => refusal_status(refusal.code()),
-            Self::RefusedWith { code, .. } => refusal_status(code),
+            Self::Refused(refusal) => refused(refusal),
             Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody(_) | Self::InvalidQuery(_) => StatusCode::BAD_REQUEST,
@@ -86,14 +81,38 @@ impl Error {
     }
 }
 
-/// What the rules refuse: the name is unknown, the request makes no sense, or it conflicts with what is there.
-fn refusal_status(code: &str) -> StatusCode {
-    if code.starts_with("unknown_") {
-        StatusCode::NOT_FOUND
-    } else if code.starts_with("invalid_") || code.ends_with("_unsupported") || code.starts_with("unsupported") {
-        StatusCode::BAD_REQUEST
-    } else {
-        StatusCode::CONFLICT
+/// The name is unknown, the request makes no sense by itself, or it conflicts with what is there.
+const fn refused(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::UnknownContainer { .. } | Refusal::UnknownNetwork { .. } | Refusal::NotPublished { .. } => {
+            StatusCode::NOT_FOUND
+        }
+        Refusal::BadName { .. }
+        | Refusal::RelativeNamespace { .. }
+        | Refusal::NotHostAddress { .. }
+        | Refusal::AddressOutside { .. }
+        | Refusal::BadMac { .. }
+        | Refusal::BadNetwork { .. }
+        | Refusal::NeedsNetwork { .. }
+        | Refusal::NetworkStandsAlone { .. }
+        | Refusal::NetworkTwice { .. }
+        | Refusal::Ipv6Unsupported { .. }
+        | Refusal::Unsupported { .. } => StatusCode::BAD_REQUEST,
+        Refusal::NameTaken { .. }
+        | Refusal::NamespaceExists { .. }
+        | Refusal::NamespaceInUse { .. }
+        | Refusal::PortPublished { .. }
+        | Refusal::PortBound { .. }
+        | Refusal::NoFreePort { .. }
+        | Refusal::NoAddress { .. }
+        | Refusal::AddressTaken { .. }
+        | Refusal::AddressesUsedUp { .. }
+        | Refusal::MacTaken { .. }
+        | Refusal::SubnetOverlaps { .. }
+        | Refusal::SubnetsUsedUp
+        | Refusal::NetworkInUse { .. }
+        | Refusal::BuiltinNetwork { .. }
+        | Refusal::NumbersUsedUp { .. } => StatusCode::CONFLICT,
     }
 }
 

@@ -3,7 +3,6 @@
 //! The table may hold hundreds of thousands, so the array is written while it is read, a piece at a time.
 
 use super::Api;
-use super::change::container;
 use super::error::Error;
 use super::extract::{Asked, Narrowed};
 use super::host::Host;
@@ -36,7 +35,7 @@ pub fn routes<H: Host>() -> Router<Arc<Api<H>>> {
 async fn list<H: Host>(State(api): State<Arc<Api<H>>>, Asked(narrowed): Asked<Narrowed>) -> Result<Response, Error> {
     let state = api.state.borrow().clone();
     if let Some(name) = &narrowed.container {
-        container(&state, name)?;
+        state.container(name)?;
     }
     let names: BTreeMap<u32, String> = state
         .containers

@@ -80,3 +80,6 @@ pub fn router<H: Host>(api: Arc<Api<H>>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
         .with_state(api)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! `/v1/networks`: which networks are there, and how are they made and removed?
 
 use super::Api;
-use super::change::network;
 use super::containers::Names;
 use super::error::Error;
 use super::extract::{Asked, Body, Wait};
@@ -28,7 +27,7 @@ async fn list<H: Host>(State(api): State<Arc<Api<H>>>) -> Json<Vec<NetworkRecord
 
 async fn show<H: Host>(State(api): State<Arc<Api<H>>>, Path(name): Path<String>) -> Result<Json<NetworkRecord>, Error> {
     let snapshot = api.snapshot();
-    Ok(Json(snapshot.view().network(network(&snapshot.state, &name)?)))
+    Ok(Json(snapshot.view().network(snapshot.state.network(&name)?)))
 }
 
 async fn create<H: Host>(
@@ -39,7 +38,7 @@ async fn create<H: Host>(
     let name = spec.name.clone();
     api.change(Command::CreateNetwork(spec), wait).await?;
     let snapshot = api.snapshot();
-    Ok((StatusCode::CREATED, Json(snapshot.view().network(network(&snapshot.state, &name)?))))
+    Ok((StatusCode::CREATED, Json(snapshot.view().network(snapshot.state.network(&name)?))))
 }
 
 async fn remove_one<H: Host>(

@@ -1,7 +1,7 @@
 //! `/v1/publishes`: which ports of the host lead to which container?
 
 use super::Api;
-use super::change::{container, published};
+use super::change::published;
 use super::error::Error;
 use super::extract::{Asked, Body, Narrowed, Wait};
 use super::host::Host;
@@ -41,7 +41,7 @@ async fn list<H: Host>(
 ) -> Result<Json<Vec<PublishRecord>>, Error> {
     let snapshot = api.snapshot();
     if let Some(name) = &narrowed.container {
-        container(&snapshot.state, name)?;
+        snapshot.state.container(name)?;
     }
     let wanted = |owner: &String| narrowed.container.as_ref().is_none_or(|name| name == owner);
     let publishes = snapshot.state.publishes.iter().filter(|(_, publish)| wanted(&publish.container));
