@@ -8,7 +8,7 @@ use netd::kernel::netns::made::Made;
 use netd::kernel::netns::{self, Files};
 use netd::kernel::sockets;
 use netd::reconcile::target::{Link, Route, Target};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -37,6 +37,13 @@ fn host(test: impl FnOnce(&Host) + Send + 'static) {
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The folder cannot be removed while it is a mount point, which it is once a namespace was made.
+        let _not_mounted = umount2(&self.made.netns, MntFlags::MNT_DETACH);
     }
 }
 
@@ -205,12 +212,37 @@ fn drift_is_seen_and_healed() {
         host.configure(&target);
         assert_eq!(std::fs::read_to_string(forwarding).expect("read"), "1\n");
         assert_eq!(host.observe(), target);
+        // What a container sets anew by itself becomes netd's again.
+        host.ip_in("web", "addr del 10.208.0.2/24 dev eth0");
+        host.ip_in("web", "addr add 10.208.0.2/24 dev eth0");
+        host.ip_in("web", "route add default via 10.208.0.1");
+        assert_ne!(host.observe(), target, "not seen: made anew by another");
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
         // A name cannot change while the link is up on older kernels.
         host.ip_in("web", "link set eth0 down");
         host.ip_in("web", "link set eth0 name other");
         assert_ne!(host.observe(), target, "not seen: name");
         host.configure(&target);
         assert_eq!(host.observe(), target);
+    });
+}
+
+#[test]
+fn what_is_no_longer_wanted_is_removed() {
+    host(|host| {
+        let mut target = host.target();
+        host.create(&target);
+        let link = target.links.get_mut("nd1").expect("a link");
+        link.addresses = BTreeSet::from([network("10.208.0.9/24")]);
+        link.default_routes = BTreeSet::from([address("10.208.0.10")]);
+        link.mtu = 1500;
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+        target.links.get_mut("nd1").expect("a link").default_routes.clear();
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+        assert_eq!(host.ip_in("web", "route show default"), "");
     });
 }
 

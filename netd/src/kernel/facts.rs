@@ -44,7 +44,7 @@ impl NodeFacts {
         let ours: BTreeSet<u32> = devices.iter().filter(|device| device.is_ours()).map(|device| device.index).collect();
         let foreign: Vec<&Address> = addresses.iter().filter(|a| !a.ours && !ours.contains(&a.index)).collect();
         let routes = || {
-            let somewhere_else = routes.iter().filter(|route| !route.ours && leads_away(&route.kind));
+            let somewhere_else = routes.iter().filter(|route| !route.ours && leads_away(route.kind));
             somewhere_else.filter(|route| route.devices.is_empty() || route.devices.iter().any(|d| !ours.contains(d)))
         };
         let leaving: BTreeSet<u32> =
@@ -69,7 +69,7 @@ impl NodeFacts {
 }
 
 /// Not those that the kernel makes for each address (local, broadcast, anycast, multicast).
-fn leads_away(kind: &RouteType) -> bool {
+fn leads_away(kind: RouteType) -> bool {
     matches!(
         kind,
         RouteType::Unicast | RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit | RouteType::Throw

@@ -91,8 +91,8 @@ impl Kernel for Linux {
     }
 
     fn observe(&mut self) -> Result<Observed, Error> {
-        let mut target = Target::default();
-        target.namespaces = self.made.paths().map_err(Error::of("list the namespaces"))?;
+        let namespaces = self.made.paths().map_err(Error::of("list the namespaces"))?;
+        let mut target = Target { namespaces, ..Target::default() };
         let names = self.netlink.observe(&mut target).map_err(Error::of("read links and routes"))?;
         self.datapath
             .observe(&mut target, &|index| names.get(&index).cloned())
@@ -143,7 +143,9 @@ struct Mac<'a>(&'a [u8; 6]);
 
 impl std::fmt::Display for Mac<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (position, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if position == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }

@@ -70,3 +70,20 @@ impl Error {
         move |source| Self::new(what, source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_right_says_what_to_do() {
+        let told = |errno| Error::new("create link nd1", std::io::Error::from_raw_os_error(errno)).to_string();
+        assert!(
+            told(libc::EPERM).starts_with("create link nd1: not permitted; netd needs root"),
+            "{}",
+            told(libc::EPERM)
+        );
+        assert!(told(libc::EMFILE).ends_with("(LimitNOFILE)"), "{}", told(libc::EMFILE));
+        assert_eq!(told(libc::ENODEV), "create link nd1: No such device (os error 19)");
+    }
+}

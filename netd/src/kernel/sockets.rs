@@ -1,6 +1,6 @@
 //! What are the host's own sockets bound to, and who has them?
 //!
-//! All of it is about the network namespace of the calling thread, by sock_diag(7).
+//! All of it is about the network namespace of the calling thread, by `sock_diag(7)`.
 
 use crate::model::command::HostSocket;
 use crate::model::state::Protocol;
@@ -94,7 +94,7 @@ pub fn netns_cookie() -> io::Result<u64> {
     if done == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A socket of sock_diag. One request at a time.
+/// A socket of `sock_diag(7)`. One request at a time.
 struct Diag(Socket);
 
 impl Diag {

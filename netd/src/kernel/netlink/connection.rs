@@ -1,5 +1,6 @@
 //! How is one netlink request made and answered?
 
+use crate::kernel::netns;
 use futures_util::StreamExt;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
@@ -37,20 +38,18 @@ impl Connection {
         Ok(Self(handle))
     }
 
-    /// Runs `work` on a connection inside `namespace`, which is closed before this returns. None is kept: an open socket
-    /// would keep a namespace alive that its owner has ended, and cost a descriptor for each container.
-    pub(super) async fn inside<T>(namespace: &File, work: impl AsyncFnOnce(&Self) -> io::Result<T>) -> io::Result<T> {
+    /// One in each of these namespaces. None is kept for longer than its work: an open socket would keep a namespace
+    /// alive that its owner has ended, and cost a descriptor for each container.
+    pub(super) fn inside(namespaces: &[&File]) -> io::Result<Vec<Inside>> {
         let runtime = tokio::runtime::Handle::current();
-        let opened = crate::kernel::netns::in_opened(namespace, || {
+        let opened = netns::in_each(namespaces, || {
             let _registers_there = runtime.enter();
             rtnetlink::new_connection_with_strict_check()
-        });
-        let (driver, handle, _) = opened??;
-        let connection = Self(handle);
-        tokio::select! {
-            () = driver => Err(closed()),
-            done = work(&connection) => done,
-        }
+        })?;
+        opened
+            .into_iter()
+            .map(|opened| opened.map(|(driver, handle, _)| Inside { driver, connection: Self(handle) }))
+            .collect()
     }
 
     pub(super) async fn create(&self, message: RouteNetlinkMessage, existing: Existing) -> io::Result<()> {
@@ -144,6 +143,22 @@ impl Connection {
             }
         }
         Ok(answer)
+    }
+}
+
+/// A connection inside a container, until its work is done.
+pub(super) struct Inside {
+    driver: rtnetlink::proto::Connection<RouteNetlinkMessage>,
+    connection: Connection,
+}
+
+impl Inside {
+    pub(super) async fn run<T>(self, work: impl AsyncFnOnce(&Connection) -> io::Result<T>) -> io::Result<T> {
+        let Self { driver, connection } = self;
+        tokio::select! {
+            () = driver => Err(closed()),
+            done = work(&connection) => done,
+        }
     }
 }
 

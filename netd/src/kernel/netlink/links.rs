@@ -3,30 +3,29 @@
 //! The alias of the host side is the path of the namespace that holds the other side (`ip link show` prints it), so that
 //! a link can be recognised by whoever comes later, also when its namespace is not in netd's own folder.
 
+use super::addresses::{self, LOOPBACK};
 use super::connection::{Connection, Existing};
-use super::message::{Address, Device, PROTOCOL, RouteEntry};
+use super::message::{Device, RouteEntry};
 use super::routes;
 use crate::kernel::netns;
-use crate::reconcile::target::Link;
-use ipnetwork::IpNetwork;
+use crate::reconcile::target::{Link, LinkName};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoVeth, LinkAttribute, LinkMessage,
 };
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_packet_route::route::RouteMessage;
 use nix::errno::Errno;
-use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth};
-use std::collections::BTreeSet;
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// `lo` is the first interface of every namespace.
-pub(super) const LOOPBACK: u32 = 1;
+/// Sockets that are open inside containers at a time.
+const INSIDE_MAX: usize = 64;
 /// Longest alias of an interface, in bytes (`IFALIASZ`, less the terminator).
 const ALIAS_LEN_MAX: usize = 255;
 
@@ -47,7 +46,14 @@ pub(super) async fn create(host: &Connection, name: &str, link: &Link) -> io::Re
         .address(link.gateway_mac.to_vec())
         .mtu(link.mtu)
         .build();
-    host.create(RouteNetlinkMessage::NewLink(pair), Existing::Refuse).await?;
+    host.create(RouteNetlinkMessage::NewLink(pair), Existing::Refuse).await.map_err(|error| {
+        if error.raw_os_error() != Some(libc::EEXIST) {
+            return error;
+        }
+        let Link { interface, namespace, .. } = link;
+        let what = format!("an interface named {interface} is in {} already; remove or rename it", namespace.display());
+        io::Error::new(io::ErrorKind::AlreadyExists, what)
+    })?;
     // Not possible in the same step. Without it, `observe` tells a link of no namespace, which is made again.
     let named = LinkUnspec::new_with_name(name).alias(alias).build();
     host.change(RouteNetlinkMessage::SetLink(named)).await
@@ -102,7 +108,10 @@ pub(super) async fn configure(host: &Connection, name: &str, link: &Link) -> io:
     if differs {
         host.change(RouteNetlinkMessage::SetLink(message.build())).await?;
     }
-    Connection::inside(&namespace, async |inside| configure_inside(inside, outer.peer, link).await).await
+    for inside in Connection::inside(&[&namespace])? {
+        inside.run(async |inside| configure_inside(inside, outer.peer, link).await).await?;
+    }
+    Ok(())
 }
 
 async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -> io::Result<()> {
@@ -128,14 +137,7 @@ async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -
     }
     inside.change(RouteNetlinkMessage::SetLink(message.build())).await?;
 
-    let addresses = our_addresses(inside, inner.index).await?;
-    for wanted in link.addresses.difference(&addresses) {
-        let message = RouteNetlinkMessage::NewAddress(address_message(inner.index, *wanted));
-        inside.create(message, Existing::Replace).await?;
-    }
-    for surplus in addresses.difference(&link.addresses) {
-        remove_address(inside, inner.index, *surplus).await?;
-    }
+    addresses::set(inside, inner.index, &link.addresses).await?;
     let defaults = default_routes(inside, inner.index).await?;
     for surplus in defaults.difference(&link.default_routes) {
         routes::remove_default(inside, inner.index, *surplus).await?;
@@ -146,40 +148,67 @@ async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -
     Ok(())
 }
 
-/// Reads a pair back. What cannot be said in the vocabulary of [`Link`] is said so:
+/// Reads pairs back, by their host sides. What cannot be said in the vocabulary of [`Link`] is said so:
 /// - `namespace` is empty when the other side is not where the alias says: the link must be made again;
 /// - `mtu` is 0 when a side, or the container's `lo`, is down, when the sides differ in their MTU, or when forwarding is
 ///   off on the host side: [`configure`] puts it right.
-pub(super) async fn observe(host: &Connection, outer: &Device) -> io::Result<Link> {
-    let mut link = Link {
+pub(super) async fn observe(host: &Connection, outers: &[&Device]) -> io::Result<BTreeMap<LinkName, Link>> {
+    let mut links = BTreeMap::new();
+    for outers in outers.chunks(INSIDE_MAX) {
+        let mut found = Vec::new();
+        for outer in outers {
+            match namespace_of(host, outer).await? {
+                Some(namespace) => found.push((*outer, namespace)),
+                None => drop(links.insert(outer.name.clone(), unfinished(outer))),
+            }
+        }
+        let namespaces: Vec<&File> = found.iter().map(|(_, namespace)| namespace).collect();
+        let connections = Connection::inside(&namespaces)?;
+        for (inside, (outer, _)) in connections.into_iter().zip(&found) {
+            let link = inside.run(async |inside| observe_inside(inside, outer).await).await?;
+            links.insert(outer.name.clone(), link);
+        }
+    }
+    Ok(links)
+}
+
+async fn observe_inside(inside: &Connection, outer: &Device) -> io::Result<Link> {
+    let mut link = unfinished(outer);
+    let devices: Vec<Device> = inside.links().await?.iter().map(Device::of).collect();
+    // Gone since the host's side was read, both: the next look will not find it.
+    let Some(inner) = devices.iter().find(|device| Some(device.index) == outer.peer) else { return Ok(link) };
+    let loopback_up = devices.iter().any(|device| device.index == LOOPBACK && device.up);
+    if loopback_up && outer.up && inner.up && outer.forwarding && outer.mtu == inner.mtu {
+        link.mtu = outer.mtu;
+    }
+    link.namespace = outer.alias.as_ref().map(PathBuf::from).unwrap_or_default();
+    link.interface.clone_from(&inner.name);
+    link.mac = inner.mac;
+    link.addresses = addresses::ours(inside, inner.index).await?;
+    link.default_routes = default_routes(inside, inner.index).await?;
+    Ok(link)
+}
+
+/// The namespace that the alias names, if it holds the other side.
+async fn namespace_of(host: &Connection, outer: &Device) -> io::Result<Option<File>> {
+    match netns::open(Path::new(outer.alias.as_deref().unwrap_or_default())) {
+        Ok(namespace) => Ok(if is_peer_in(host, outer, &namespace).await? { Some(namespace) } else { None }),
+        // Only what is known to be gone counts as gone: on any other error, the link must not be made again.
+        Err(error) if netns::is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn unfinished(outer: &Device) -> Link {
+    Link {
         namespace: PathBuf::new(),
         interface: String::new(),
         mac: [0; 6],
         gateway_mac: outer.mac,
         mtu: 0,
-        addresses: [].into(),
-        default_routes: [].into(),
-    };
-    let path = PathBuf::from(outer.alias.as_deref().unwrap_or_default());
-    let Ok(namespace) = netns::open(&path) else { return Ok(link) };
-    if !is_peer_in(host, outer, &namespace).await? {
-        return Ok(link);
+        addresses: BTreeSet::new(),
+        default_routes: BTreeSet::new(),
     }
-    Connection::inside(&namespace, async |inside| {
-        let devices: Vec<Device> = inside.links().await?.iter().map(Device::of).collect();
-        let Some(inner) = devices.iter().find(|device| Some(device.index) == outer.peer) else { return Ok(link) };
-        let loopback_up = devices.iter().any(|device| device.index == LOOPBACK && device.up);
-        if loopback_up && outer.up && inner.up && outer.forwarding && outer.mtu == inner.mtu {
-            link.mtu = outer.mtu;
-        }
-        link.namespace = path;
-        link.interface.clone_from(&inner.name);
-        link.mac = inner.mac;
-        link.addresses = our_addresses(inside, inner.index).await?;
-        link.default_routes = default_routes(inside, inner.index).await?;
-        Ok(link)
-    })
-    .await
 }
 
 /// The interface of that name, if there is one.
@@ -192,42 +221,6 @@ pub(super) async fn device(connection: &Connection, name: &str) -> io::Result<Op
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-async fn addresses(connection: &Connection, index: u32) -> io::Result<Vec<Address>> {
-    let mut filter = AddressMessage::default();
-    filter.header.index = index;
-    let found = connection.addresses(filter).await?;
-    Ok(found.iter().filter_map(Address::of).filter(|address| address.index == index).collect())
-}
-
-/// The addresses on an interface that are netd's.
-pub(super) async fn our_addresses(connection: &Connection, index: u32) -> io::Result<BTreeSet<IpNetwork>> {
-    let found = addresses(connection, index).await?;
-    Ok(found.into_iter().filter(|address| address.ours).map(|address| address.network).collect())
-}
-
-pub(super) async fn remove_address(connection: &Connection, index: u32, address: IpNetwork) -> io::Result<()> {
-    let message = RouteNetlinkMessage::DelAddress(address_message(index, address));
-    match connection.change(message).await {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),
-        done => done,
-    }
-}
-
-pub(super) fn address_message(index: u32, address: IpNetwork) -> AddressMessage {
-    let mut message = match address.ip() {
-        IpAddr::V4(v4) => AddressMessageBuilder::<std::net::Ipv4Addr>::new().address(v4, address.prefix()).build(),
-        IpAddr::V6(v6) => {
-            let mut message = AddressMessageBuilder::<std::net::Ipv6Addr>::new().address(v6, address.prefix()).build();
-            // netd gives each address out once, and the first packet should not wait.
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-            message
-        }
-    };
-    message.header.index = index;
-    message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
-    message
 }
 
 /// Gateways of netd's own default routes by this interface.

@@ -18,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const PROTOCOL: u8 = 0x6e;
 
 /// A network interface.
+#[expect(clippy::struct_excessive_bools, reason = "the kernel's own flags, each independent of the others")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Device {
     pub(crate) index: u32,

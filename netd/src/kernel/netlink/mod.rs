@@ -3,6 +3,7 @@
 //! Requests go one at a time, from the one thread that owns a [`Netlink`], on a small runtime of its own. All that
 //! netd makes here bears [`PROTOCOL`], or is a veth named `nd…`; nothing else is ever changed or removed.
 
+mod addresses;
 mod connection;
 mod links;
 pub(crate) mod message;
@@ -59,15 +60,9 @@ impl Netlink {
     pub fn observe(&self, target: &mut Target) -> io::Result<BTreeMap<u32, LinkName>> {
         self.runtime.block_on(async {
             let devices: Vec<Device> = self.host.links().await?.iter().map(Device::of).collect();
-            for device in devices.iter().filter(|device| device.is_ours()) {
-                match links::observe(&self.host, device).await {
-                    Ok(link) => drop(target.links.insert(device.name.clone(), link)),
-                    // Went away meanwhile.
-                    Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            let gateways = links::our_addresses(&self.host, links::LOOPBACK).await?;
+            let ours: Vec<&Device> = devices.iter().filter(|device| device.is_ours()).collect();
+            target.links = links::observe(&self.host, &ours).await?;
+            let gateways = addresses::ours(&self.host, addresses::LOOPBACK).await?;
             target.gateways = gateways.iter().map(IpNetwork::ip).collect();
             let names = devices.into_iter().map(|device| (device.index, device.name)).collect();
             target.routes = routes::observe(&self.host, &names).await?;
@@ -90,11 +85,11 @@ impl Netlink {
     }
 
     pub fn add_gateway(&self, gateway: IpAddr) -> io::Result<()> {
-        self.runtime.block_on(routes::add_gateway(&self.host, gateway))
+        self.runtime.block_on(addresses::add_gateway(&self.host, gateway))
     }
 
     pub fn delete_gateway(&self, gateway: IpAddr) -> io::Result<()> {
-        self.runtime.block_on(routes::delete_gateway(&self.host, gateway))
+        self.runtime.block_on(addresses::delete_gateway(&self.host, gateway))
     }
 
     pub fn set_route(&self, prefix: IpNetwork, route: &Route) -> io::Result<()> {

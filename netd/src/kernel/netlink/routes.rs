@@ -1,12 +1,14 @@
-//! How are routes, their neighbours and the gateway addresses made, kept and read?
+//! How are routes and their neighbours made, kept and read?
 
 use super::connection::{Connection, Existing};
-use super::links::{self, LOOPBACK};
+use super::links;
 use super::message::{self, PROTOCOL, RouteEntry};
 use crate::reconcile::target::{LinkName, Route};
 use ipnetwork::IpNetwork;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use rtnetlink::RouteMessageBuilder;
@@ -45,7 +47,7 @@ pub(super) async fn set(host: &Connection, prefix: IpNetwork, route: &Route) -> 
 
 /// Removes netd's route to `prefix` and its neighbour. No error when it is gone already.
 pub(super) async fn delete(host: &Connection, prefix: IpNetwork) -> io::Result<()> {
-    for route in ours(host).await?.into_iter().filter(|route| route.destination == prefix) {
+    for route in ours_at(host, prefix).await? {
         let mut message = builder(prefix)?.kind(route.kind);
         // The kernel matches the kind and scope too; 255 (nowhere) stands for any scope.
         message = message.scope(RouteScope::NoWhere).priority(route.metric);
@@ -81,32 +83,6 @@ pub(super) async fn observe(
     Ok(routes.collect())
 }
 
-/// Adds the address to the loopback device. One that is there and not netd's is left alone, and is an error.
-pub(super) async fn add_gateway(host: &Connection, gateway: IpAddr) -> io::Result<()> {
-    let message = links::address_message(LOOPBACK, IpNetwork::from(gateway));
-    match host.create(RouteNetlinkMessage::NewAddress(message), Existing::Refuse).await {
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-            if links::our_addresses(host, LOOPBACK).await?.contains(&IpNetwork::from(gateway)) {
-                return Ok(());
-            }
-            Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                format!("{gateway} is on lo already, and not by netd; remove it or choose another gateway"),
-            ))
-        }
-        done => done,
-    }
-}
-
-/// Removes netd's address from the loopback device. No error when it is gone already.
-pub(super) async fn delete_gateway(host: &Connection, gateway: IpAddr) -> io::Result<()> {
-    let address = IpNetwork::from(gateway);
-    if links::our_addresses(host, LOOPBACK).await?.contains(&address) {
-        links::remove_address(host, LOOPBACK, address).await?;
-    }
-    Ok(())
-}
-
 /// Sets the default route of a container; one that the container made itself, at the same metric, gives way.
 pub(super) async fn set_default(inside: &Connection, index: u32, gateway: IpAddr) -> io::Result<()> {
     let message = default_message(index, gateway)?;
@@ -129,7 +105,7 @@ async fn replace(host: &Connection, prefix: IpNetwork, message: RouteMessage) ->
     match host.create(new.clone(), Existing::Refuse).await {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
             // Replacing takes whatever route stands first at this prefix, so it must be ours.
-            if ours(host).await?.iter().any(|route| route.destination == prefix && route.metric == 0) {
+            if ours_at(host, prefix).await?.iter().any(|route| route.metric == 0) {
                 return host.create(new, Existing::Replace).await;
             }
             Err(io::Error::new(
@@ -139,6 +115,26 @@ async fn replace(host: &Connection, prefix: IpNetwork, message: RouteMessage) ->
         }
         done => done,
     }
+}
+
+/// netd's routes to exactly this prefix.
+async fn ours_at(host: &Connection, prefix: IpNetwork) -> io::Result<Vec<RouteEntry>> {
+    // Asking for the route of one address is quicker than reading them all, of which there may be thousands. Rules or
+    // another table may make the kernel answer with another, or the link may be down: then we do read them all.
+    if prefix == IpNetwork::from(prefix.ip()) {
+        let mut message = builder(prefix)?.build();
+        let address_family = message.header.address_family;
+        let destination_prefix_length = prefix.prefix();
+        let flags = RouteFlags::FibMatch;
+        message.header = RouteHeader { address_family, destination_prefix_length, flags, ..RouteHeader::default() };
+        if let Ok(Some(RouteNetlinkMessage::NewRoute(found))) = host.ask(RouteNetlinkMessage::GetRoute(message)).await {
+            let found = RouteEntry::of(&found);
+            if let Some(found) = found.filter(|route| route.ours && route.is_main() && route.destination == prefix) {
+                return Ok(vec![found]);
+            }
+        }
+    }
+    Ok(ours(host).await?.into_iter().filter(|route| route.destination == prefix).collect())
 }
 
 async fn ours(host: &Connection) -> io::Result<Vec<RouteEntry>> {

@@ -20,6 +20,7 @@ pub struct Files {
 /// Enters the namespace at `path` and a mount namespace of its own with `files` bound over, then becomes `command`:
 /// signals and the exit code are the command's own. Returns only an error; `NotFound` and `PermissionDenied` of the
 /// command itself come back as such, for the shell's 127 and 126.
+#[must_use]
 pub fn exec(path: &Path, files: &Files, command: &[OsString]) -> io::Error {
     let Some((program, arguments)) = command.split_first() else {
         return io::Error::new(io::ErrorKind::InvalidInput, "no command was given");

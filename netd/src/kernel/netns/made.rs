@@ -4,7 +4,7 @@
 //! differs is somebody else's, whatever its name, and is never deleted. The note is written before the namespace stands
 //! at its path, so that a crash between leaves no namespace that nobody owns.
 
-use super::{create, delete, open};
+use super::{create, delete, is_absent, open};
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::io;
@@ -22,18 +22,24 @@ pub struct Made {
 impl Made {
     /// The paths of all namespaces that stand and were made by this.
     pub fn paths(&self) -> io::Result<BTreeSet<PathBuf>> {
-        let noted = super::names(&self.notes)?.into_iter().map(|name| self.netns.join(name));
-        Ok(noted.filter(|path| self.made(path)).collect())
+        let mut paths = BTreeSet::new();
+        for name in super::names(&self.notes)? {
+            let path = self.netns.join(name);
+            if self.made(&path)? {
+                paths.insert(path);
+            }
+        }
+        Ok(paths)
     }
 
     /// Makes the namespace at `path`, unless it stands already and is ours.
     pub fn create(&self, path: &Path) -> io::Result<()> {
         let note = self.note(path)?;
-        if self.made(path) {
+        if self.made(path)? {
             return Ok(());
         }
-        let file = path.symlink_metadata();
-        if note.exists() && open(path).is_err() && file.is_ok_and(|file| file.is_file() && file.len() == 0) {
+        let empty = path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == 0);
+        if note.exists() && empty && open(path).is_err_and(|error| is_absent(&error)) {
             // We ended between making the file and mounting on it.
             std::fs::remove_file(path)?;
         }
@@ -50,7 +56,7 @@ impl Made {
     /// Removes the namespace at `path`. No error when it is gone already; refused when it is not ours.
     pub fn delete(&self, path: &Path) -> io::Result<()> {
         let note = self.note(path)?;
-        if self.made(path) {
+        if self.made(path)? {
             delete(path)?;
         } else if path.symlink_metadata().is_ok() {
             return Err(io::Error::new(
@@ -64,12 +70,13 @@ impl Made {
         }
     }
 
-    fn made(&self, path: &Path) -> bool {
-        let stands = || -> io::Result<bool> {
-            let noted = std::fs::read_to_string(self.note(path)?)?;
-            Ok(noted == identity(open(path)?.metadata()?.ino())?)
-        };
-        stands().unwrap_or(false)
+    fn made(&self, path: &Path) -> io::Result<bool> {
+        let noted = std::fs::read_to_string(self.note(path)?);
+        match noted.and_then(|noted| Ok((noted, open(path)?))) {
+            Ok((noted, namespace)) => Ok(noted == identity(namespace.metadata()?.ino())?),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn note(&self, path: &Path) -> io::Result<PathBuf> {

@@ -85,7 +85,13 @@ pub fn is_namespace(path: &Path) -> bool {
 /// Opens a network namespace's file. Anything else, such as a plain file that was left behind, is `InvalidInput`.
 pub fn open(path: &Path) -> io::Result<File> {
     // Not blocking: the path comes from the user, and could be a FIFO.
-    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let file = opened.map_err(|error| match error.kind() {
+        kind @ io::ErrorKind::NotFound => {
+            io::Error::new(kind, format!("there is no network namespace at {}", path.display()))
+        }
+        _ => error,
+    })?;
     // SAFETY: NS_GET_NSTYPE takes no argument, and `file` keeps the descriptor open during the call.
     let is_network = fstatfs(&file)?.filesystem_type() == NSFS_MAGIC
         && unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) } == libc::CLONE_NEWNET;
@@ -96,17 +102,31 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Whether an error of [`open`] says that there is no network namespace, and not that it could not be opened.
+#[must_use]
+pub fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::NotADirectory)
+}
+
 /// Runs `work` in the namespace at `path`, on a thread of its own. Threads that `work` starts are in it too, and so are
 /// the sockets that it opens, for ever.
 pub fn in_namespace<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-    in_opened(&open(path)?, work)
+    let namespace = open(path)?;
+    on_own_thread(|| {
+        setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+        Ok(work())
+    })?
 }
 
-/// As [`in_namespace`], for a namespace that is open already.
-pub fn in_opened<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+/// Runs `work` in each of these namespaces in turn, on one thread: to start one takes longer than to change its
+/// namespace.
+pub fn in_each<T: Send>(namespaces: &[&File], work: impl Fn() -> T + Sync) -> io::Result<Vec<T>> {
     on_own_thread(|| {
-        setns(namespace, CloneFlags::CLONE_NEWNET)?;
-        Ok(work())
+        let enter = |namespace: &&File| {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        };
+        namespaces.iter().map(enter).collect()
     })?
 }
 
