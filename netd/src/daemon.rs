@@ -213,12 +213,12 @@ impl Reconciler {
     /// The kernel is opened on the thread that uses it: it belongs to that thread from the first to the last.
     async fn open(options: linux::Options, changed: mpsc::Sender<()>, wiring: Wiring) -> Result<Self, DaemonError> {
         let (opened_sender, opened) = oneshot::channel();
-        let (begin, begun) = oneshot::channel();
+        let (begin, word) = oneshot::channel();
         let thread = thread::Builder::new().name("reconciler".to_owned()).spawn(move || {
             let opened = Linux::open(options, changed).and_then(|mut kernel| Ok((kernel.facts()?, kernel)));
             match opened {
                 Ok((facts, kernel)) => {
-                    if opened_sender.send(Ok(facts)).is_ok() && begun.blocking_recv().is_ok() {
+                    if opened_sender.send(Ok(facts)).is_ok() && word.blocking_recv().is_ok() {
                         reconcile(kernel, wiring);
                     }
                 }

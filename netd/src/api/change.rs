@@ -157,8 +157,12 @@ impl<H: Host> Api<H> {
 /// # Errors
 /// Those of `work`.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    // It fails to join only when the runtime is ending or the work panicked; in both cases the answer is the same.
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is ending and did not begin it.
+        Err(_) => Err(Error::Stopping),
+    }
 }
 
 /// What a command may have changed, as a user names it.

@@ -39,7 +39,7 @@ pub enum Error {
         .0.as_secs()
     )]
     TimedOut(Duration),
-    #[error("netd is stopping; the change is kept, and is made when netd runs again")]
+    #[error("netd is stopping; what it has kept is made when it runs again: look then")]
     Stopping,
     #[error("the store: {0}")]
     Storage(String),

@@ -36,7 +36,8 @@ fn main() -> ExitCode {
     match carry_out(Line::parse().verb) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("netd: {error:#}");
+            // Each error says its cause itself.
+            eprintln!("netd: {error}");
             ExitCode::FAILURE
         }
     }
@@ -61,6 +62,9 @@ fn carry_out(verb: Verb) -> anyhow::Result<ExitCode> {
                     finding.subject.clone(),
                     finding.detail.clone(),
                 ]);
+            }
+            for column in table.column_iter_mut() {
+                column.set_padding((0, 2));
             }
             writeln!(out, "{}", table.trim_fmt())?;
             if check::can_run(&findings) {

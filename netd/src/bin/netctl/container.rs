@@ -2,11 +2,12 @@
 
 use super::Failure;
 use super::output::{self, Column, Out};
+use super::publish;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use netd::api::client::{Client, escaped};
 use netd::api::containers::Names;
-use netd::api::records::{ContainerRecord, Health, RemovedRecord};
+use netd::api::records::{ContainerPublishRecord, ContainerRecord, Health, PublishRecord, RemovedRecord};
 use netd::kernel::netns;
 use netd::model::command::ContainerSpec;
 use netd::model::port_map::PortMap;
@@ -112,12 +113,9 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
     match verb {
         Verb::Create(create) => {
             let spec = create.spec()?;
-            let picked = spec.publish.iter().any(|map| map.host_port.is_none());
             let record: ContainerRecord = client.change(Method::POST, "/v1/containers", &spec).await?;
-            let mut told = vec![record.name.clone()];
-            if picked {
-                told.push(output::ports(&record.publishes));
-            }
+            let published: Vec<PublishRecord> = record.publishes.iter().map(|port| of(&record.name, port)).collect();
+            let told = std::iter::once(record.name.clone()).chain(publish::picked(&spec.publish, &published));
             out.changed(&record, told)?;
         }
         Verb::Rm { names } => {
@@ -142,6 +140,11 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn of(container: &str, port: &ContainerPublishRecord) -> PublishRecord {
+    let ContainerPublishRecord { host_ip, host_port, container_port, protocol, status } = port.clone();
+    PublishRecord { container: container.to_owned(), host_ip, host_port, container_port, protocol, status }
 }
 
 fn row(record: &ContainerRecord) -> [String; 6] {

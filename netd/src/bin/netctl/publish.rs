@@ -50,13 +50,15 @@ pub async fn publish(publish: Publish, client: &Client, out: Out) -> Result<(), 
     Ok(())
 }
 
-/// The ports that netd chose: the caller knows the others.
-fn picked(asked: &[PortMap], records: &[PublishRecord]) -> Vec<String> {
+/// The ports that netd chose, as addresses of the host: the caller knows the others.
+pub fn picked(asked: &[PortMap], records: &[PublishRecord]) -> Vec<String> {
     let is_named = |record: &PublishRecord| {
         asked.iter().any(|map| {
+            let place = record.container_port.checked_sub(map.container_port);
             map.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) == record.host_ip
                 && map.protocol == record.protocol
-                && map.pairs().any(|pair| pair == (Some(record.host_port), record.container_port))
+                && place.is_some_and(|place| place < map.count)
+                && map.host_port.is_some_and(|first| record.host_port.checked_sub(first) == place)
         })
     };
     records.iter().filter(|record| !is_named(record)).map(host_side).collect()
