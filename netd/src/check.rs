@@ -193,9 +193,9 @@ fn uplinks(named: &[String]) -> Finding {
         };
         return Finding::new(subject, Verdict::Reduced, detail);
     }
-    let names: Vec<String> =
+    let found: Vec<String> =
         probed.uplinks.iter().map(|(name, uplink)| format!("{name} (MTU {})", uplink.mtu)).collect();
-    Finding::ok(subject, names.join(", "))
+    Finding::ok(subject, found.join(", "))
 }
 
 /// What others would look at, and netd works with either way.

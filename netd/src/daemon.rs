@@ -81,8 +81,15 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
         Some(name) => Some(process::group(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
         None => None,
     };
-    make_folders(config)?;
+    let folder = |path: &Path| {
+        let path = path.to_owned();
+        move |source| DaemonError::Folder { path, source }
+    };
+    create_dir_all(&config.run_dir).map_err(folder(&config.run_dir))?;
     let _claim = Claim::take(config)?;
+    // Nobody else reads what was asked of netd.
+    let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.state_dir);
+    private.map_err(folder(&config.state_dir))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -93,16 +100,6 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let ended = runtime.block_on(live(config, group));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     ended
-}
-
-fn make_folders(config: &Config) -> Result<(), DaemonError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| DaemonError::Folder { path, source }
-    };
-    create_dir_all(&config.run_dir).map_err(failed(&config.run_dir))?;
-    // Nobody else reads what was asked of netd.
-    DirBuilder::new().recursive(true).mode(0o700).create(&config.state_dir).map_err(failed(&config.state_dir))
 }
 
 /// What the kernel adapter needs to know; `netd cleanup` opens the same.

@@ -179,6 +179,12 @@ pub async fn follow_state(bus: Arc<Bus>, mut state: watch::Receiver<Arc<State>>)
     while state.changed().await.is_ok() {
         let after = state.borrow_and_update().clone();
         for record in changes(&before, &after, Timestamp::now()) {
+            match record.kind {
+                Kind::Created | Kind::Removed => tracing::info!("{}", record.message),
+                // There may be thousands at once.
+                Kind::Published | Kind::Unpublished => tracing::debug!("{}", record.message),
+                Kind::Failing | Kind::Ready | Kind::Dropped | Kind::FlowOpened | Kind::Lost => {}
+            }
             bus.publish(record);
         }
         before = after;

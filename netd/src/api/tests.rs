@@ -252,8 +252,8 @@ async fn records_have_the_names_of_the_contract() {
     );
     let (_, ports) = world.ask("GET", "/v1/publishes", Value::Null).await;
     assert_names(&ports, "container host_ip host_port container_port protocol status");
-    let (_, stats) = world.ask("GET", "/v1/stats", Value::Null).await;
-    assert_names(&stats, "hook outcome packets bytes");
+    let (_, counters) = world.ask("GET", "/v1/stats", Value::Null).await;
+    assert_names(&counters, "hook outcome packets bytes");
     let (_, status) = world.ask("GET", "/v1/status", Value::Null).await;
     assert_names(
         &status,
