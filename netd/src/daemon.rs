@@ -191,7 +191,7 @@ async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
     tracing::info!("stopping; traffic goes on");
     // The reconciler holds a receiver until the end, so this cannot fail while it matters.
     let _ = stop_sender.send(true);
-    if timeout(SHUTDOWN_TIMEOUT, server).await.is_err() {
+    if !server.is_finished() && timeout(SHUTDOWN_TIMEOUT, server).await.is_err() {
         tracing::warn!("requests under way were broken off");
     }
     // Callers then read "not running" and not "refused".

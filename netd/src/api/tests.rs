@@ -315,6 +315,29 @@ async fn what_is_not_understood_is_refused_in_json() {
 }
 
 #[tokio::test]
+async fn every_resource_of_the_documentation_is_there() {
+    let world = World::new(Machine::default());
+    let rows = include_str!("../../../docs/api.md").lines().filter_map(|line| line.strip_prefix("| `"));
+    let requests: Vec<(&str, &str)> = rows
+        .filter_map(|row| row.split_once('`')?.0.split_once(' '))
+        .filter(|(_, path)| path.starts_with("/v1/"))
+        .collect();
+    assert!(requests.len() > 15, "{requests:?}");
+    for (method, path) in requests {
+        let path = path.split('[').next().unwrap_or(path).replace("NAME", "web");
+        let response = world.send(method, &path, Body::empty()).await;
+        if path.contains("follow") {
+            assert_eq!(response.status(), StatusCode::OK);
+            continue;
+        }
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        let record: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let code = record["code"].as_str().unwrap_or_default();
+        assert!(!["unknown_path", "method_not_allowed"].contains(&code), "{method} {path}: {record}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_has_a_limit() {
     let world = World::new(Machine::default());
     let answer = world.ask("POST", "/v1/containers", json!({"name": "x".repeat(BODY_SIZE_MAX)})).await;
