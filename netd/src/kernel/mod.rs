@@ -12,6 +12,8 @@ pub mod mounts;
 pub mod netlink;
 pub mod netns;
 pub mod pins;
+pub mod probe;
+pub mod process;
 pub mod sockets;
 
 use crate::reconcile::observed::Observed;
