@@ -6,5 +6,6 @@
 pub mod command;
 pub mod ipam;
 pub mod name;
+pub mod node;
 pub mod port_map;
 pub mod state;
