@@ -12,6 +12,7 @@ mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// The verbs of development; CI calls `cargo xtask test` and nothing else.
 #[derive(Parser)]
@@ -35,12 +36,22 @@ enum Verb {
     Tidy(tidy::Options),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().verb {
+fn main() -> ExitCode {
+    match carry_out(&Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(verb: &Verb) -> Result<()> {
+    match verb {
         Verb::Setup => setup::setup(),
-        Verb::Demo(options) => demo::demo(&options),
-        Verb::Test(options) => test::test(&options),
+        Verb::Demo(options) => demo::demo(options),
+        Verb::Test(options) => test::test(options),
         Verb::Check => check::check(),
-        Verb::Tidy(options) => tidy::tidy(&options),
+        Verb::Tidy(options) => tidy::tidy(options),
     }
 }

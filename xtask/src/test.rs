@@ -23,7 +23,9 @@ pub struct Options {
 
 pub fn test(options: &Options) -> Result<()> {
     if !options.quick && !run::is_root() {
-        bail!("rings 3 and 4 load programs and make network namespaces: run this as root, or --quick for rings 1 and 2");
+        bail!(
+            "rings 3 and 4 load programs and make network namespaces: run this as root, or --quick for rings 1 and 2"
+        );
     }
     if options.quick {
         setup::setup_build()?;
@@ -233,7 +235,7 @@ fn outcome(line: &str) -> Option<(&str, Outcome)> {
 fn property_names() -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for source in tidy::sources()? {
-        if source.path.ends_with(".rs") {
+        if source.is_rust() {
             names.extend(properties_in(&tidy::code::code_only(&source.text)));
         }
     }
@@ -302,7 +304,8 @@ test p1_outside ... FAILED
 
     #[test]
     fn a_ring_without_tests_is_a_failure_unless_it_was_not_asked_for() {
-        let no_kernel = OUTPUT.replace("datapath.rs (target/debug/deps/datapath-", "other.rs (target/debug/deps/other-");
+        let no_kernel =
+            OUTPUT.replace("datapath.rs (target/debug/deps/datapath-", "other.rs (target/debug/deps/other-");
         assert!(tally(&no_kernel).require(false).is_err());
         assert!(tally(&no_kernel).require(true).is_ok());
         assert!(tally(OUTPUT).require(false).is_ok());
@@ -310,7 +313,8 @@ test p1_outside ... FAILED
 
     #[test]
     fn properties_are_known_by_their_block() {
-        let code = "fn helper() {}\nproptest! {\n  #[test]\n  fn a(x in 0..3) { if x { y() } }\n  fn b() {}\n}\nfn c() {}";
+        let code =
+            "fn helper() {}\nproptest! {\n  #[test]\n  fn a(x in 0..3) { if x { y() } }\n  fn b() {}\n}\nfn c() {}";
         assert_eq!(properties_in(code), ["a", "b"]);
     }
 }

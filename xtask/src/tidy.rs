@@ -9,6 +9,7 @@ mod text;
 use crate::run;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
+use std::path::Path;
 
 #[derive(clap::Args, Default)]
 pub struct Options {
@@ -24,13 +25,19 @@ pub struct Source {
     pub text: String,
 }
 
+impl Source {
+    pub fn is_rust(&self) -> bool {
+        Path::new(&self.path).extension().is_some_and(|extension| extension == "rs")
+    }
+}
+
 pub fn tidy(options: &Options) -> Result<()> {
     println!("==> tidy");
     let sources = sources()?;
     let mut breaches = Vec::new();
     for source in &sources {
         breaches.extend(text::words(source));
-        if source.path.ends_with(".rs") {
+        if source.is_rust() {
             breaches.extend(text::header(source));
             breaches.extend(doors::breaches(source));
             breaches.extend(layers::breaches(source));

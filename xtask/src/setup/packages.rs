@@ -60,7 +60,8 @@ struct NoServices {
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// By this a file that an interrupted run left behind is known.
-const POLICY_TEXT: &str = "#!/bin/sh\n# netd: cargo xtask setup is installing packages; this file goes when it is done\nexit 101\n";
+const POLICY_TEXT: &str =
+    "#!/bin/sh\n# netd: cargo xtask setup is installing packages; this file goes when it is done\nexit 101\n";
 
 impl NoServices {
     fn new() -> Result<Self> {

@@ -133,10 +133,7 @@ mod tests {
 
     #[test]
     fn structs_and_flags_are_held_without_comments() {
-        assert_eq!(
-            abi(1, KEY).definitions,
-            ["pub const INTERNAL: u32 = 1 << 0", "pub struct Key { pub a: u32, }"]
-        );
+        assert_eq!(abi(1, KEY).definitions, ["pub const INTERNAL: u32 = 1 << 0", "pub struct Key { pub a: u32, }"]);
     }
 
     #[test]

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn comments_and_texts_are_blanked_and_lines_stay() {
-        let text = "use a; // aya::x\n/* aya */ let s = \"aya::\\\" y\"; let r = r#\"aya \" \"#; let c = '\"'; f::<'a>()";
+        let text =
+            "use a; // aya::x\n/* aya */ let s = \"aya::\\\" y\"; let r = r#\"aya \" \"#; let c = '\"'; f::<'a>()";
         let code = code_only(text);
         assert!(!code.contains("aya"), "{code}");
         assert!(code.contains("let c =") && code.contains("f::<'a>()"), "{code}");

@@ -82,7 +82,13 @@ mod tests {
 
     #[test]
     fn system_calls_are_made_behind_their_door() {
-        for line in ["use nix::mount;", "use aya::Ebpf;", "    libc::getuid()", "impl ::aya::Pod for X", "use netlink_sys::Socket;"] {
+        for line in [
+            "use nix::mount;",
+            "use aya::Ebpf;",
+            "    libc::getuid()",
+            "impl ::aya::Pod for X",
+            "use netlink_sys::Socket;",
+        ] {
             assert_eq!(breaches_of("netd/src/api/mod.rs", line), 1, "{line}");
             assert_eq!(breaches_of("netd/src/kernel/netlink.rs", line), 0, "{line}");
             assert_eq!(breaches_of("tests/lib.rs", line), 0, "{line}");

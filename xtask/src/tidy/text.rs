@@ -34,9 +34,10 @@ pub fn words(source: &Source) -> Vec<String> {
         .flat_map(|word| lower.match_indices(word))
         .map(|(at, word)| format!("{}:{}: says \"{word}\"", source.path, line_number(&lower, at)))
         .collect();
-    found.extend(numbered_issues(&lower).map(|at| {
-        format!("{}:{}: names an issue by its number", source.path, line_number(&lower, at))
-    }));
+    found.extend(
+        numbered_issues(&lower)
+            .map(|at| format!("{}:{}: names an issue by its number", source.path, line_number(&lower, at))),
+    );
     found
 }
 
@@ -66,7 +67,9 @@ mod tests {
     fn a_header_is_a_question_or_a_sentence() {
         assert_eq!(header(&source("//! What is it?\n")), None);
         assert_eq!(header(&source("//! It is long, so long\n//! that it takes two lines.\n//!\n//! more")), None);
-        for text in ["", "use a;\n//! Late.\n", "//! (to be written)\n", "//! helpers\n", "// Wrong.\n", "//!\n//! What?\n"] {
+        for text in
+            ["", "use a;\n//! Late.\n", "//! (to be written)\n", "//! helpers\n", "// Wrong.\n", "//!\n//! What?\n"]
+        {
             assert!(header(&source(text)).is_some(), "{text:?}");
         }
     }
