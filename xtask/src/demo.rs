@@ -89,7 +89,7 @@ fn story(world: &mut World) -> Result<()> {
 
     chapter("What the kernel holds of it: the map of published ports, and netd's tables");
     let map = world.pinned_map("PUBLISHED")?;
-    world.show(["bpftool", "map", "dump", "pinned", &map], &["\"port\": 8080", "\"port\": 80"])?;
+    world.show(["bpftool", "map", "dump", "pinned", &map], &["\"port\": 8080,", "\"port\": 80,"])?;
     world.show(["netctl", "port", "ls"], &["web", "8080", "80"])?;
     world.show(["netctl", "flow", "ls"], &[&client, OUTSIDE_ADDRESS])?;
     world.show(["netctl", "stats"], &["redirected"])?;
