@@ -213,7 +213,7 @@ fn program(line: &str) -> Option<Program> {
     let (name, _hash) = file.rsplit_once('-')?;
     let ring = match source.strip_prefix("unittests ") {
         Some(_) => Ring::Pure,
-        None if name == "datapath" => Ring::Datapath,
+        None if name.starts_with("datapath") => Ring::Datapath,
         None => Ring::EndToEnd,
     };
     Some(Program { name: name.to_owned(), ring })
