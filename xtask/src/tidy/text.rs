@@ -13,11 +13,17 @@ pub fn header(source: &Source) -> Option<String> {
     if paragraph.is_empty() {
         return Some(format!("{}:1: starts with no `//!` line that says which question it answers", source.path));
     }
-    let is_sentence = paragraph.ends_with(['.', '?', ':']) && !paragraph.starts_with('(');
+    // A source may stand in brackets behind the question.
+    let said = paragraph.split(" (").next().unwrap_or(&paragraph);
+    let is_sentence = [said, &paragraph].iter().any(|text| text.ends_with(['.', '?', ':']));
     (!is_sentence).then(|| format!("{}:1: `//! {paragraph}` is neither a question nor a sentence", source.path))
 }
 
 pub fn length(source: &Source) -> Option<String> {
+    let is_test = source.path.starts_with("tests/") || source.path.ends_with("/tests.rs");
+    if is_test {
+        return None;
+    }
     let lines = before_tests(&source.text).lines().count();
     (lines > LINES_MAX).then(|| format!("{}: {lines} lines without tests; does it answer one question?", source.path))
 }
@@ -67,6 +73,7 @@ mod tests {
     fn a_header_is_a_question_or_a_sentence() {
         assert_eq!(header(&source("//! What is it?\n")), None);
         assert_eq!(header(&source("//! It is long, so long\n//! that it takes two lines.\n//!\n//! more")), None);
+        assert_eq!(header(&source("//! How is it told? (`sd_notify(3)`)\n")), None);
         for text in
             ["", "use a;\n//! Late.\n", "//! (to be written)\n", "//! helpers\n", "// Wrong.\n", "//!\n//! What?\n"]
         {
