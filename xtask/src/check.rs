@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::process::Command;
 
 pub fn check() -> Result<()> {
-    setup::setup_build()?;
+    setup::setup_build(&setup::Options::default())?;
     let chosen = setup::Chosen::read()?;
     run::step(&mut run::words("cargo fmt --all --check"))?;
     tidy::tidy(&tidy::Options::default())?;

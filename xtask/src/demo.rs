@@ -30,7 +30,7 @@ pub fn demo(options: &Options) -> Result<()> {
     if options.stop {
         return world::stop_all();
     }
-    setup::setup()?;
+    setup::setup(&setup::Options::default())?;
     run::step(&mut run::words("cargo build --quiet --package netd --bins"))?;
 
     let mut world = World::build()?;

@@ -25,7 +25,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Install what building, testing and the demo need; does nothing when all is there
-    Setup,
+    Setup(setup::Options),
     /// Show netd at work in network namespaces of its own (as root)
     Demo(demo::Options),
     /// Set up, check, and run every ring of tests (as root)
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn carry_out(verb: &Verb) -> Result<()> {
     match verb {
-        Verb::Setup => setup::setup(),
+        Verb::Setup(options) => setup::setup(options),
         Verb::Demo(options) => demo::demo(options),
         Verb::Test(options) => test::test(options),
         Verb::Check => check::check(),

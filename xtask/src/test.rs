@@ -28,9 +28,9 @@ pub fn test(options: &Options) -> Result<()> {
         );
     }
     if options.quick {
-        setup::setup_build()?;
+        setup::setup_build(&setup::Options::default())?;
     } else {
-        setup::setup()?;
+        setup::setup(&setup::Options::default())?;
     }
     check::check()?;
 
@@ -41,6 +41,8 @@ pub fn test(options: &Options) -> Result<()> {
         run::words("cargo test -p netd-ebpf --features testing --no-fail-fast"),
     ];
     if !options.quick {
+        // These tests run the programs themselves, which cargo does not build for another package's tests.
+        run::step(&mut run::words("cargo build -p netd -p netd-tests --bins --quiet"))?;
         let mut command = run::words("cargo test -p netd-tests --no-fail-fast");
         // These tests wait for packets and timers more than they compute.
         if env::var_os("RUST_TEST_THREADS").is_none() {

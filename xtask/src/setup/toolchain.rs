@@ -41,27 +41,53 @@ impl Chosen {
     }
 }
 
-pub fn install() -> Result<()> {
+/// Which of the two ways to go; the first leads on to the second where it ends.
+#[derive(Clone, Copy)]
+pub enum Way {
+    Rustup,
+    Debian,
+}
+
+pub fn install(way: Way) -> Result<()> {
     let cache = run::cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-    let pinned = pinned()?;
     let sysroot = PathBuf::from(run::output(&mut run::words("rustc --print sysroot"))?);
-    let name = match add_rust_src(&sysroot, &pinned) {
-        Ok(()) => {
-            let library = rustc_llvm(&sysroot)?;
-            link_llvm(&cache, &library, LlvmLink::Library)?;
-            build_linker(&cache, Some(&sysroot.join("lib")))?;
-            pinned
-        }
-        Err(error) => {
+    // Where the first way did not work, it is not tried again each time.
+    let is_settled = debian_is_there() && !rust_src(&sysroot) && Chosen::read().is_ok_and(|chosen| !chosen.is_pinned);
+    let name = match way {
+        Way::Rustup if !is_settled => first_way(&cache, &sysroot).or_else(|error| {
             println!("    {error:#}\n    so the second way: Debian's compiler");
-            install_debian()?;
-            link_llvm(&cache, &Path::new(DEBIAN_LLVM).join("lib/libLLVM.so"), LlvmLink::Prefix)?;
-            build_linker(&cache, None)?;
-            DEBIAN_TOOLCHAIN.to_owned()
-        }
+            second_way(&cache)
+        }),
+        Way::Rustup | Way::Debian => second_way(&cache),
     };
-    remember(&name)
+    remember(&name?)
+}
+
+/// Returns the toolchain's name.
+fn first_way(cache: &Path, sysroot: &Path) -> Result<String> {
+    let pinned = pinned()?;
+    if !rust_src(sysroot) {
+        run::step(run::words("rustup component add rust-src --toolchain").arg(&pinned))?;
+        if !rust_src(sysroot) {
+            bail!("rust-src was added, but not to {}, which is the compiler in use", sysroot.display());
+        }
+    }
+    link_llvm(cache, &rustc_llvm(sysroot)?, LlvmLink::Library)?;
+    build_linker(cache, Some(&sysroot.join("lib")))?;
+    Ok(pinned)
+}
+
+fn rust_src(sysroot: &Path) -> bool {
+    sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file()
+}
+
+/// Returns the toolchain's name.
+fn second_way(cache: &Path) -> Result<String> {
+    install_debian()?;
+    link_llvm(cache, &Path::new(DEBIAN_LLVM).join("lib/libLLVM.so"), LlvmLink::Prefix)?;
+    build_linker(cache, None)?;
+    Ok(DEBIAN_TOOLCHAIN.to_owned())
 }
 
 /// The channel that `rust-toolchain.toml` names.
@@ -86,18 +112,6 @@ fn remember(name: &str) -> Result<()> {
         return Ok(());
     }
     fs::write(&path, format!("{name}\n")).with_context(|| format!("writing {}", path.display()))
-}
-
-fn add_rust_src(sysroot: &Path, pinned: &str) -> Result<()> {
-    let is_there = || sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file();
-    if is_there() {
-        return Ok(());
-    }
-    run::step(run::words("rustup component add rust-src --toolchain").arg(pinned))?;
-    if !is_there() {
-        bail!("rust-src was added, but not to {}, which is the compiler in use", sysroot.display());
-    }
-    Ok(())
 }
 
 fn rustc_llvm(sysroot: &Path) -> Result<PathBuf> {
@@ -173,10 +187,7 @@ fn build_linker(cache: &Path, rpath: Option<&Path>) -> Result<()> {
 }
 
 fn install_debian() -> Result<()> {
-    let is_there = Path::new("/usr/bin/rustc").is_file()
-        && Path::new("/usr/bin/cargo").is_file()
-        && Path::new(DEBIAN_LLVM).join("lib/libLLVM.so").exists();
-    if !is_there {
+    if !debian_is_there() {
         if run::find("apt-get").is_none() || !run::is_root() {
             bail!(
                 "rust-src cannot be added to the pinned toolchain, and {} cannot be installed (that takes root and \
@@ -191,6 +202,11 @@ fn install_debian() -> Result<()> {
         run::step(run::words("rustup toolchain link").args([DEBIAN_TOOLCHAIN, "/usr"]))?;
     }
     Ok(())
+}
+
+fn debian_is_there() -> bool {
+    let programs = ["/usr/bin/rustc", "/usr/bin/cargo"].map(|program| Path::new(program).is_file());
+    programs == [true, true] && Path::new(DEBIAN_LLVM).join("lib/libLLVM.so").exists()
 }
 
 #[cfg(test)]
