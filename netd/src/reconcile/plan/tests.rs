@@ -1,8 +1,8 @@
 //! Does each difference give the right steps, in the right order, and do they suffice?
 
 use super::*;
-use crate::kernel::facts::NodeFacts;
 use crate::model::command::Command;
+use crate::model::node::NodeFacts;
 use crate::model::state::State;
 use crate::model::testing::{container, context, facts, publish, state};
 use crate::reconcile::lower::lower;
