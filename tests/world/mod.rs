@@ -10,6 +10,7 @@
 mod daemon;
 mod leftovers;
 mod netctl;
+mod networks;
 mod place;
 mod process;
 
