@@ -41,6 +41,13 @@ impl Place {
         Self { name: name.to_owned(), netns: Arc::new(netns.into()), cgroup: cgroup.map(Path::to_owned) }
     }
 
+    /// The same, if there is such a namespace.
+    #[must_use]
+    pub fn try_open(name: &str, path: &Path) -> Option<Self> {
+        let netns = File::open(path).ok()?;
+        setns_works(&netns).then(|| Self { name: name.to_owned(), netns: Arc::new(netns.into()), cgroup: None })
+    }
+
     /// A path at which this process and its children find the namespace, as `ip link set … netns PATH` wants it.
     #[must_use]
     pub fn path(&self) -> String {
@@ -126,4 +133,9 @@ impl Place {
         let child = self.run(move || command.spawn());
         Process::new(child.unwrap_or_else(|error| panic!("in {}, {what}: {error}", self.name)))
     }
+}
+
+/// Whether the file is a namespace's, and not an empty one where a namespace was or will be mounted.
+fn setns_works(file: &File) -> bool {
+    std::thread::scope(|scope| scope.spawn(|| setns(file, CloneFlags::CLONE_NEWNET).is_ok()).join().unwrap_or(false))
 }
