@@ -75,8 +75,8 @@ impl Wire {
 
 fn bind_to(fd: &OwnedFd, index: u32) {
     let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_family: u16::try_from(libc::AF_PACKET).expect("a small number"),
+        sll_protocol: u16::try_from(libc::ETH_P_ALL).expect("a small number").to_be(),
         sll_ifindex: i32::try_from(index).expect("an interface index"),
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -32,10 +32,10 @@ fn l1_a_crash_breaks_no_flow_and_refuses_no_connection() {
         Hammer::start(&client.place, web.at(80)),
         Hammer::start(&client.place, at(HOST, 8080)),
     ];
-    clients.iter().for_each(|client| client.wait_for(50));
+    wait_for_each(&clients, 50);
 
     world.kill9();
-    clients.iter().for_each(|client| client.wait_for(200));
+    wait_for_each(&clients, 200);
     still_echo(&flows);
     assert!(held(&mut local).is_ok(), "a flow to 127.0.0.1 broke");
     assert_eq!(
@@ -45,7 +45,7 @@ fn l1_a_crash_breaks_no_flow_and_refuses_no_connection() {
 
     world.start();
     assert_eq!(world.steps_planned_on_start(), 0, "nothing was wrong");
-    clients.iter().for_each(|client| client.wait_for(50));
+    wait_for_each(&clients, 50);
     still_echo(&flows);
     assert!(held(&mut local).is_ok(), "a flow to 127.0.0.1 broke");
     for (tally, path) in clients.into_iter().map(Hammer::stop).zip(["published", "outside", "peer", "hairpin"]) {
@@ -239,6 +239,13 @@ fn long_flows(world: &World, client: &Container, count: usize) -> Vec<TcpStream>
         probe::exchange(flow).expect("an exchange");
     }
     flows
+}
+
+#[track_caller]
+fn wait_for_each(clients: &[Hammer], attempts: u64) {
+    for client in clients {
+        client.wait_for(attempts);
+    }
 }
 
 #[track_caller]

@@ -95,7 +95,7 @@ fn l8_random_bytes() {
         for _ in 0..3000 {
             let ends = Ends { source_mac: wire.mac, destination_mac, source, destination: HOST };
             let mut frame = ends.segment(4000, 8080, &[0; 40]);
-            for _ in 0..1 + next() % 6 {
+            for _ in 0..=next() % 6 {
                 // The Ethernet header stays, so that the packet gets as far as it can.
                 let at = IPV4 + usize::from(next()) % (frame.len() - IPV4);
                 frame[at] = next();

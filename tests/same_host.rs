@@ -74,7 +74,7 @@ fn s2_networks_are_apart() {
 fn s3_after_churn_exactly_the_allowed_pairs_work() {
     let world = World::new();
     world.network("blue", "10.77.0.0/24");
-    let network_of = |number: u64| if number % 3 == 0 { "blue" } else { "bridge" };
+    let network_of = |number: u64| if number.is_multiple_of(3) { "blue" } else { "bridge" };
     let mut live = std::collections::BTreeSet::new();
     // xorshift64 with a fixed seed: every run churns alike.
     let mut random = 0x2545_f491_4f6c_dd1d_u64;

@@ -20,8 +20,14 @@ fn main() -> Result<()> {
             let mode = Mode::ALL.into_iter().find(|known| known.name() == *mode).context("which way to dial?")?;
             print(&probe::dial(mode, address.parse()?))
         }
-        ["bind", "tcp", address] => Ok(drop(TcpListener::bind(address)?)),
-        ["bind", "udp", address] => Ok(drop(UdpSocket::bind(address)?)),
+        ["bind", "tcp", address] => {
+            TcpListener::bind(address)?;
+            Ok(())
+        }
+        ["bind", "udp", address] => {
+            UdpSocket::bind(address)?;
+            Ok(())
+        }
         ["chat", address] => chat(address.parse()?),
         ["hold", address] => hold(address.parse()?),
         _ => bail!("unknown words {words:?}"),

@@ -190,7 +190,7 @@ pub fn serve_tcp(name: &str, listener: &TcpListener) {
 
 /// Serves UDP until the socket fails.
 pub fn serve_udp(name: &str, socket: &UdpSocket) {
-    let mut buffer = [0; 65_536];
+    let mut buffer = vec![0; 65_536];
     // An ICMP error that a client's end has caused is reported by the next call, and is not the end.
     loop {
         if let Ok((length, peer)) = socket.recv_from(&mut buffer) {

@@ -25,7 +25,9 @@ impl World {
     pub fn launch(&self) {
         assert!(!self.runs(), "netd runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
-        let process = self.host.start_logged(self.words("run"), log);
+        let mut words = self.words("run");
+        words.extend(["--log-level".into(), "netd=debug,info".into()]);
+        let process = self.host.start_logged(words, log);
         *self.daemon.borrow_mut() = Some(process);
     }
 

@@ -39,6 +39,9 @@ pub const UPLINK: &str = "up0";
 /// The outside's interface towards the host.
 pub const OUTLINK: &str = "out0";
 
+/// Numbers the worlds of this process.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
 /// One test's host, outside, containers and netd.
 #[derive(Debug)]
 pub struct World {
@@ -79,7 +82,6 @@ impl World {
     #[must_use]
     pub fn without_netd() -> Self {
         leftovers::sweep();
-        static NEXT: AtomicU32 = AtomicU32::new(1);
         let instance = format!("netd-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(&instance);
         for part in ["state", "run", "netns", "bpf"] {
@@ -180,10 +182,10 @@ impl World {
         words.extend(addresses.iter().map(OsStr::new));
         let mut server = place.start(words);
         let line = server.line();
-        if line != "ready" {
-            panic!("server {name} at {addresses:?} did not start: {line}{}", server.finish());
+        if line == "ready" {
+            return server;
         }
-        server
+        panic!("server {name} at {addresses:?} did not start: {line}{}", server.finish());
     }
 
     /// An exchange with a server by a program of the host.
