@@ -283,6 +283,31 @@ fn s10_containers_and_their_host_reach_each_other() {
     assert_eq!(leaked, None, "a packet for an absent container left by the default route");
 }
 
+#[test]
+fn s13_an_internal_network_has_no_outside_and_a_network_without_icc_no_peers() {
+    let world = World::new();
+    world.netctl_ok(["network", "create", "inner", "--internal"]);
+    world.netctl_ok(["network", "create", "apart", "--no-icc"]);
+    let create = |name: &str, network: &str| world.container(name, ["--network", network]);
+    let (inner, inner2) = (create("inner1", "inner"), create("inner2", "inner"));
+    let (apart, apart2) = (create("apart1", "apart"), create("apart2", "apart"));
+    let both = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80"];
+    let _servers = [
+        world.serve(&world.outside, "outside", &both),
+        world.serve(&inner2.place, "inner2", &both),
+        world.serve(&apart2.place, "apart2", &both),
+    ];
+    let before = world.counters();
+    for mode in Mode::ALL {
+        assert!(inner.place.run(|| probe::dial(mode, inner2.at(80))).is_ok(), "peers are fine by {mode:?}");
+        assert!(inner.place.run(|| probe::dial(mode, at(OUTSIDE, 80))).is_err(), "no outside by {mode:?}");
+        assert!(apart.place.run(|| probe::dial(mode, at(OUTSIDE, 80))).is_ok(), "the outside is fine by {mode:?}");
+        assert!(apart.place.run(|| probe::dial(mode, apart2.at(80))).is_err(), "no peers by {mode:?}");
+    }
+    let drops = world.counters().since(&before);
+    assert!(drops.of(EGRESS, "InternalNetwork") >= 3 && drops.of(EGRESS, "IccDisabled") >= 3, "{drops:?}");
+}
+
 #[track_caller]
 fn ping(from: &Container, to: Ipv4Addr, options: &[&str]) {
     let to = to.to_string();

@@ -10,7 +10,6 @@
 mod daemon;
 mod leftovers;
 mod netctl;
-mod networks;
 mod place;
 mod process;
 
@@ -122,6 +121,12 @@ impl World {
     #[track_caller]
     pub fn plain(&self, name: &str) -> Container {
         self.container::<&str>(name, [])
+    }
+
+    /// Makes the network `name` with this subnet.
+    #[track_caller]
+    pub fn network(&self, name: &str, subnet: &str) {
+        self.netctl_ok(["network", "create", name, "--subnet", subnet]);
     }
 
     /// A container that is there already.
