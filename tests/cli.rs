@@ -95,6 +95,24 @@ fn everything_else_is_shown_as_the_contract_says() {
 }
 
 #[test]
+fn a_container_may_have_no_network_or_the_hosts() {
+    let world = World::new();
+    world.netctl_ok(["container", "create", "alone", "--network", "none"]);
+    world.netctl_ok(["container", "create", "daemon", "--network", "host"]);
+    let shown = world.netctl_json(["container", "inspect", "alone", "daemon"]);
+    assert_eq!((&shown[0]["mode"], &shown[1]["mode"]), (&"none".into(), &"host".into()), "{shown}");
+    assert_eq!(shown[0]["endpoints"], Value::Array(Vec::new()));
+    let links = world.netctl_ok(["exec", "alone", "--", "ip", "-o", "link", "show", "up"]);
+    assert!(links.contains("lo:") && links.lines().count() == 1, "{links}");
+    let links = world.netctl_ok(["exec", "daemon", "--", "ip", "-o", "link"]);
+    assert!(links.contains("up0"), "{links}");
+    for name in ["alone", "daemon"] {
+        assert!(world.netctl_refused(["publish", name, "8080:80"]).contains(name));
+    }
+    world.netctl_ok(["container", "rm", "alone", "daemon"]);
+}
+
+#[test]
 fn refusals_say_what_and_by_whom() {
     let world = World::new();
     world.container("web", ["-p", "8080:80", "--ip", "10.208.0.9"]);

@@ -59,6 +59,15 @@ fn s2_networks_are_apart() {
     let reply = blue2.place.run(|| probe::dial(Mode::Tcp, blue.at(80))).expect("its own network");
     assert_eq!(reply.server, "blue");
 
+    let both = world.container("both", ["--network", "bridge", "--network", "blue"]);
+    for (peer, server) in [(&red, "red"), (&blue, "blue")] {
+        for mode in Mode::ALL {
+            let reply = both.place.run(|| probe::dial(mode, peer.at(80)));
+            let reply = reply.unwrap_or_else(|error| panic!("who is on both reaches {server} by {mode:?}: {error}"));
+            assert_eq!((reply.server.as_str(), reply.seen_as.ip()), (server, reply.local.ip()));
+        }
+    }
+
     // By the other's MAC address, as a neighbour would, too.
     let wire = Wire::open(&red.place, "eth0");
     let listener = blue.place.run(|| probe::udp_from(at(blue.ip, 9000))).expect("a socket");
