@@ -61,6 +61,7 @@ fn leads_away(kind: RouteType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     fn device(index: u32, name: &str) -> Device {
         let veth = name.starts_with("nd");

@@ -1,0 +1,122 @@
+//! Is every packet counted once, whatever becomes of it? Scenario L9.
+
+use netd_tests::frame::{Ends, Wire};
+use netd_tests::probe::{self, Mode, stream};
+use netd_tests::seconds;
+use netd_tests::world::{HOST, OUTLINK, OUTSIDE, Place, UPLINK, World, at};
+use serde_json::Value;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+#[test]
+fn l9_what_comes_in_is_redirected_passed_answered_or_dropped_by_reason() {
+    let world = World::new();
+    let web = world.container("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
+    let client = world.plain("client");
+    let both = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80"];
+    let _servers = [world.serve(&web.place, "web", &both), world.serve(&world.outside, "outside", &both)];
+    let links = [web.host_interface.as_str(), client.host_interface.as_str()];
+    // What interfaces say before the first packet of the test: a container's first packets may have come before the
+    // program was attached.
+    let measure = || {
+        let counters = world.counters();
+        let received: u64 = links.iter().map(|link| packets(&world.host, link, "rx")).sum();
+        let arrived = packets(&world.host, UPLINK, "rx");
+        let left = packets(&world.host, UPLINK, "tx");
+        (counters, received, arrived, left)
+    };
+    let (before, received_before, arrived_before, left_before) = measure();
+
+    for mode in Mode::ALL {
+        client.place.run(|| probe::dial(mode, web.at(80))).expect("an answer");
+        client.place.run(|| probe::dial(mode, at(OUTSIDE, 80))).expect("an answer");
+        client.place.run(|| probe::dial(mode, at(HOST, 8080))).expect("an answer");
+        world.outside.run(|| probe::dial(mode, at(HOST, 8080))).expect("an answer");
+        world.dial_from_host(mode, at(Ipv4Addr::LOCALHOST, 8080)).expect("an answer");
+    }
+    client.place.ok(["ping", "-q", "-c5", "-i0.02", "-W2", &web.gateway.to_string()]);
+    let _ = client.place.exec(["ping", "-q", "-c2", "-i0.02", "-W1", "10.99.99.99"]);
+    bulk(&client.place, &web.place, web.ip);
+    bulk(&client.place, &world.outside, OUTSIDE);
+    let wire = Wire::open(&client.place, "eth0");
+    let ends = Ends { source_mac: client.mac, destination_mac: web.mac, source: OUTSIDE, destination: web.ip };
+    for _ in 0..10 {
+        assert!(wire.send(&ends.udp(1, 2, b"spoofed")));
+    }
+    let uplink = Wire::open(&world.outside, OUTLINK);
+    let destination_mac = Wire::open(&world.host, UPLINK).mac;
+    let ends = Ends { source_mac: uplink.mac, destination_mac, source: OUTSIDE, destination: Ipv4Addr::LOCALHOST };
+    for _ in 0..10 {
+        assert!(uplink.send(&ends.udp(1, 8080, b"spoofed")));
+    }
+
+    let mut seen = String::new();
+    let balanced = netd_tests::holds_within(seconds(5), || {
+        // Packets that come between the readings spoil one look, not all.
+        let (counters, received, arrived, left) = measure();
+        let moved = counters.since(&before);
+        let hooks = [
+            ("container_egress", received - received_before),
+            ("uplink_ingress", arrived - arrived_before),
+            ("uplink_egress", left - left_before),
+        ];
+        seen = format!("interfaces say {hooks:?}, counters say {moved:#?}");
+        hooks.iter().all(|(hook, packets)| moved.all_of(hook) == *packets)
+    });
+    assert!(balanced, "{seen}");
+    let moved = world.counters().since(&before);
+    let dropped = moved.drops_of("container_egress");
+    assert_eq!(dropped.get("SpoofedSource"), Some(&10), "{dropped:?}");
+    assert_eq!(moved.drops_of("uplink_ingress").get("LoopbackOnWire"), Some(&10), "{moved:?}");
+    for outcome in ["redirected", "passed", "answered"] {
+        assert!(moved.of("container_egress", outcome) > 0, "{outcome}: {moved:?}");
+    }
+    let known: Vec<&str> = netd_common::drop::DropReason::ALL.iter().map(|reason| reason.name()).collect();
+    for (_, outcome) in world.counters().0.keys() {
+        let has_a_name =
+            ["redirected", "passed", "answered"].contains(&outcome.as_str()) || known.contains(&outcome.as_str());
+        assert!(has_a_name, "an outcome without a name: {outcome}");
+    }
+}
+
+#[test]
+fn l9_a_flow_counts_its_packets_and_bytes() {
+    let world = World::new();
+    let client = world.plain("client");
+    let _server = world.serve(&world.outside, "outside", &["udp/0.0.0.0:80"]);
+    let socket = client.place.run(|| probe::udp_from(client.at(5000))).expect("a socket");
+    socket.connect(at(OUTSIDE, 80)).expect("a route");
+    for _ in 0..10 {
+        probe::ask(&socket).expect("an answer");
+    }
+    let flows = world.flows();
+    let is_ours = |flow: &&Value| flow["protocol"] == "udp" && flow["container"] == "client";
+    let packets: u64 = flows.iter().filter(is_ours).filter_map(|flow| flow["packets"].as_u64()).sum();
+    let bytes: u64 = flows.iter().filter(is_ours).filter_map(|flow| flow["bytes"].as_u64()).sum();
+    assert_eq!(packets, 20, "ten there and ten back: {flows:#?}");
+    assert!(bytes >= 10 * (5 + 42) * 2, "{flows:#?}");
+    let flow = flows.iter().find(is_ours).expect("the flow");
+    for (field, value) in [
+        ("source", format!("{}:5000", client.ip)),
+        ("destination", format!("{OUTSIDE}:80")),
+        ("translated_source", format!("{HOST}:5000")),
+        ("state", "established".to_owned()),
+    ] {
+        assert_eq!(flow[field], value, "{field} of {flow}");
+    }
+}
+
+/// Ten megabytes in large packets.
+fn bulk(from: &Place, to: &Place, address: Ipv4Addr) {
+    let listener = to.run(|| TcpListener::bind(at(address, 90))).expect("a listener");
+    let sender = from.run(|| TcpStream::connect(at(address, 90))).expect("a connection");
+    let (receiver, _) = listener.accept().expect("the connection");
+    std::thread::scope(|scope| {
+        scope.spawn(|| stream::send(&sender, 10_000_000));
+        stream::receive(&receiver, 10_000_000).expect("every byte");
+    });
+}
+
+fn packets(place: &Place, link: &str, direction: &str) -> u64 {
+    let shown: Value = serde_json::from_str(&place.ok(["ip", "-s", "-j", "link", "show", link])).expect("JSON");
+    shown[0]["stats64"][direction]["packets"].as_u64().expect("a number of packets")
+}

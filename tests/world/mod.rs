@@ -1,0 +1,290 @@
+//! What is a test's own little internet, and how does it go away?
+//!
+//!     [ containers ]==veth==[ host: netd, up0 198.18.0.1/24 ]--veth--[ outside: out0 198.18.0.2/24 ]
+//!
+//! Host and outside are namespaces of their own, so that every world has the same addresses and worlds run side by side.
+//! The host is as hard on netd as hosts get: `ip_forward=0` and strict `rp_filter`; a test that wants it softer or
+//! harder changes that itself. Dropping the world ends what was started in it, runs `netd cleanup` and then looks whether
+//! anything of netd is left in the kernel; what is left fails the test.
+
+mod daemon;
+mod leftovers;
+mod netctl;
+mod place;
+mod process;
+
+pub use netctl::{Counters, is_counted};
+pub use place::Place;
+pub use process::{Finished, Process};
+
+use serde_json::Value;
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The host's address on its uplink.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// A second address that tests may give the host.
+pub const HOST_SECOND: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 11);
+/// The outside's address on that link: the host's default route.
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+/// A second address of the outside, for a second client.
+pub const OUTSIDE_SECOND: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+/// The host's interface towards the outside.
+pub const UPLINK: &str = "up0";
+/// The outside's interface towards the host.
+pub const OUTLINK: &str = "out0";
+
+/// Numbers the worlds of this process.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// One test's host, outside, containers and netd.
+#[derive(Debug)]
+pub struct World {
+    /// Where netd runs, and the programs of the host.
+    pub host: Place,
+    pub outside: Place,
+    /// Name of the netd instance; no other world has it.
+    pub instance: String,
+    folder: PathBuf,
+    cgroup: PathBuf,
+    daemon: RefCell<Option<Process>>,
+}
+
+/// A container, and where its programs run.
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub name: String,
+    pub place: Place,
+    pub ip: Ipv4Addr,
+    pub gateway: Ipv4Addr,
+    pub mac: [u8; 6],
+    /// Name of its interface on the host.
+    pub host_interface: String,
+    /// As `netctl container inspect` shows it.
+    pub json: Value,
+}
+
+impl World {
+    /// A world whose netd is ready.
+    #[must_use]
+    pub fn new() -> Self {
+        let world = Self::without_netd();
+        world.start();
+        world
+    }
+
+    /// A world in which netd has not been started yet.
+    #[must_use]
+    pub fn without_netd() -> Self {
+        leftovers::sweep();
+        let instance = format!("netd-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(&instance);
+        for part in ["state", "run", "netns", "bpf"] {
+            fs::create_dir_all(folder.join(part)).expect("a folder for the world");
+        }
+        let cgroup = cgroup2_mount().join(&instance);
+        fs::create_dir(&cgroup).expect("a cgroup for the world");
+        let host = Place::new("host", Some(&cgroup));
+        let outside = Place::new("outside", None);
+        host.sh(&format!(
+            "ip link add {UPLINK} type veth peer name {OUTLINK} netns {}
+             ip addr add {HOST}/24 dev {UPLINK}
+             ip link set {UPLINK} up",
+            outside.path()
+        ));
+        outside.sh(&format!(
+            "ip addr add {OUTSIDE}/24 dev {OUTLINK}; ip addr add {OUTSIDE_SECOND}/24 dev {OUTLINK}
+             ip link set {OUTLINK} up"
+        ));
+        host.sh(&format!("ip route add default via {OUTSIDE}"));
+        host.sysctl("net/ipv4/ip_forward", "0");
+        for conf in ["all", "default", UPLINK] {
+            host.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"), "1");
+        }
+        Self { host, outside, instance, folder, cgroup, daemon: RefCell::new(None) }
+    }
+
+    /// Creates a container with these further words of `netctl container create`.
+    #[track_caller]
+    pub fn container<S: AsRef<OsStr>>(&self, name: &str, options: impl IntoIterator<Item = S>) -> Container {
+        let mut words = ["container", "create", name].map(std::ffi::OsString::from).to_vec();
+        words.extend(options.into_iter().map(|word| word.as_ref().to_owned()));
+        self.netctl_ok(&words);
+        self.inspect(name)
+    }
+
+    /// Creates a container on network `bridge`.
+    #[track_caller]
+    pub fn plain(&self, name: &str) -> Container {
+        self.container::<&str>(name, [])
+    }
+
+    /// Makes the network `name` with this subnet.
+    #[track_caller]
+    pub fn network(&self, name: &str, subnet: &str) {
+        self.netctl_ok(["network", "create", name, "--subnet", subnet]);
+    }
+
+    /// A container that is there already.
+    #[track_caller]
+    pub fn inspect(&self, name: &str) -> Container {
+        let json = self.netctl_json(["container", "inspect", name])[0].clone();
+        let endpoint = &json["endpoints"][0];
+        let text = |field: &str| {
+            endpoint[field].as_str().unwrap_or_else(|| panic!("no endpoint's {field} in {json}")).to_owned()
+        };
+        let ip =
+            text("ipv4").split('/').next().and_then(|ip| ip.parse().ok()).expect("an address with a prefix length");
+        Container {
+            name: name.to_owned(),
+            place: Place::open(name, &self.netns(name), Some(&self.cgroup)),
+            ip,
+            gateway: text("gateway").parse().expect("the gateway's address"),
+            mac: crate::frame::parse_mac(&text("mac")),
+            host_interface: text("host_interface"),
+            json,
+        }
+    }
+
+    /// Where netd keeps the namespace of a container.
+    #[must_use]
+    pub fn netns(&self, name: &str) -> PathBuf {
+        self.netns_folder().join(name)
+    }
+
+    #[must_use]
+    pub fn netns_folder(&self) -> PathBuf {
+        self.folder.join("netns")
+    }
+
+    #[must_use]
+    pub fn bpffs(&self) -> PathBuf {
+        self.folder.join("bpf")
+    }
+
+    /// The folder of netd's pinned maps and links.
+    #[must_use]
+    pub fn pins(&self) -> PathBuf {
+        let version = format!("v{}", netd_common::layout::ABI_VERSION);
+        self.bpffs().join("netd").join(&self.instance).join(version)
+    }
+
+    /// A folder for what a test writes; it goes with the world.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A probe server inside `place`, listening at each `tcp/ADDR:PORT` or `udp/ADDR:PORT`.
+    #[track_caller]
+    pub fn serve(&self, place: &Place, name: &str, addresses: &[&str]) -> Process {
+        let probe = binary("netd-probe");
+        let mut words = vec![probe.as_os_str(), OsStr::new("serve"), OsStr::new(name)];
+        words.extend(addresses.iter().map(OsStr::new));
+        let mut server = place.start(words);
+        let line = server.line();
+        if line == "ready" {
+            return server;
+        }
+        panic!("server {name} at {addresses:?} did not start: {line}{}", server.finish());
+    }
+
+    /// An exchange with a server by a program of the host.
+    ///
+    /// # Errors
+    /// What the program's socket said.
+    #[track_caller]
+    pub fn dial_from_host(
+        &self,
+        mode: crate::probe::Mode,
+        address: SocketAddr,
+    ) -> std::io::Result<crate::probe::Reply> {
+        let probe = binary("netd-probe");
+        let finished =
+            self.host.exec([probe.as_os_str(), "dial".as_ref(), mode.name().as_ref(), address.to_string().as_ref()]);
+        assert!(finished.is_ok(), "the probe failed: {finished}");
+        crate::probe::from_json(&finished.stdout)
+    }
+
+    /// Starts the probe inside the host with these words.
+    pub fn probe_on_host(&self, words: &[&str]) -> Process {
+        let probe = binary("netd-probe");
+        self.host.start(std::iter::once(probe.as_os_str()).chain(words.iter().map(OsStr::new)))
+    }
+
+    /// Runs the probe inside the host with these words to its end.
+    pub fn probe_on_host_to_end(&self, words: &[&str]) -> Finished {
+        let probe = binary("netd-probe");
+        self.host.exec(std::iter::once(probe.as_os_str()).chain(words.iter().map(OsStr::new)))
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Container {
+    /// One of its ports, as its peers address it.
+    #[must_use]
+    pub fn at(&self, port: u16) -> SocketAddr {
+        at(self.ip, port)
+    }
+}
+
+/// A socket address.
+#[must_use]
+pub fn at(ip: impl Into<IpAddr>, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.into(), port)
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            self.print_log();
+        }
+        self.stop();
+        let cleanup = self.netd(["cleanup"]);
+        let left = self.left_behind();
+        self.demolish();
+        if !failed {
+            assert!(cleanup.is_ok(), "netd cleanup failed: {cleanup}");
+            assert!(left.is_empty(), "after netd cleanup there is still: {left:#?}");
+        }
+    }
+}
+
+/// A program of the workspace: `NETD_BIN` for netd itself, else beside the test's own executable.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let named = std::env::var_os("NETD_BIN").map(PathBuf::from);
+    let beside = match (name, named) {
+        ("netd", Some(path)) => path,
+        ("netctl", Some(path)) => path.with_file_name("netctl"),
+        (_, _) => {
+            let test = std::env::current_exe().expect("the test's own path");
+            let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
+            profile.join(name)
+        }
+    };
+    assert!(beside.exists(), "{} is not built: `cargo build -p netd -p netd-tests` first", beside.display());
+    beside
+}
+
+/// The cgroup2 mount: on hybrid hosts it is not `/sys/fs/cgroup`.
+#[must_use]
+pub fn cgroup2_mount() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
+    // proc_pid_mountinfo(5): the mount point is field 5, the file system's type comes after " - ".
+    let point = mounts.lines().find_map(|line| {
+        let (front, back) = line.split_once(" - ")?;
+        back.starts_with("cgroup2 ").then(|| front.split(' ').nth(4)).flatten()
+    });
+    PathBuf::from(point.expect("a cgroup2 mount"))
+}
