@@ -47,6 +47,8 @@ numbered! {
         Malformed = "Malformed",
         /// The source MAC or IP address is not the endpoint's own.
         SpoofedSource = "SpoofedSource",
+        /// A VLAN tag: a container cannot choose the VLAN it leaves on.
+        VlanTagged = "VlanTagged",
         /// The interface is no endpoint's (any more).
         UnknownEndpoint = "UnknownEndpoint",
         /// An ARP request for an address nobody on the network has.

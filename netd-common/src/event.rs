@@ -7,7 +7,6 @@ numbered! {
     /// What an [`Event`] says.
     Kind {
         Dropped = "dropped",
-        FlowOpened = "flow-opened",
     }
 }
 

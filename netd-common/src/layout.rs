@@ -3,7 +3,7 @@
 //! Sizes and alignments are asserted here, so that a change cannot go unseen; with no hidden padding, the size of a type
 //! is the sum of the sizes of its fields.
 
-use crate::{Addr, drop, endpoint, event, fdb, flow, globals, publish};
+use crate::{Addr, drop, endpoint, event, fdb, flow, globals, publish, sock};
 use core::mem::{align_of, size_of};
 
 /// Number of this layout: part of the folder that pins live in. Raise it with every change that this file notices.
@@ -22,6 +22,8 @@ const _: () = {
     assert!(size_of::<flow::Flow>() == 2 * 16 + 2 * 2 + 4 + 5 * 4 + 4 + 4 * 8);
     assert!(size_of::<flow::Nominee>() == 40 + 8);
     assert!(size_of::<event::Event>() == 8 + 2 * 16 + 2 * 2 + 4 + 4 + 4);
+    assert!(size_of::<sock::SockKey>() == 8 + 16 + 2 + 6);
+    assert!(size_of::<sock::Dialled>() == 16 + 2 + 2);
     assert!(size_of::<globals::Globals>() == 8);
     assert!(size_of::<drop::Counter>() == 2 * 8);
 };
@@ -52,6 +54,8 @@ mod pod {
         crate::flow::Flow,
         crate::flow::Nominee,
         crate::event::Event,
+        crate::sock::SockKey,
+        crate::sock::Dialled,
         crate::globals::Globals,
         crate::drop::Counter,
     );

@@ -26,5 +26,6 @@ pub mod globals;
 pub mod layout;
 pub mod limits;
 pub mod publish;
+pub mod sock;
 
 pub use addr::Addr;

@@ -1,1 +1,85 @@
-//! (to be written)
+//! What can be asked of a running netd, over HTTP on its unix socket?
+//!
+//! JSON in, JSON out; one file per resource; `docs/api.md` lists them. A change returns when the datapath has it.
+//! Limits: a body has at most [`BODY_SIZE_MAX`] bytes, a server at most [`CONNECTIONS_MAX`] connections (past it callers
+//! wait to be accepted) and [`STREAMS_MAX`] answers that stream (past it they are refused); lists that may be long
+//! are streamed, never collected.
+
+pub mod change;
+pub mod client;
+pub mod containers;
+pub mod error;
+pub mod events;
+pub mod extract;
+pub mod flows;
+pub mod host;
+pub mod networks;
+pub mod publishes;
+pub mod records;
+pub mod server;
+pub mod stats;
+pub mod status;
+pub mod version;
+
+use crate::events::Bus;
+use crate::kernel::facts::NodeFacts;
+use crate::model::state::State;
+use crate::reconcile::status::Status;
+use crate::store::Store;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use host::Host;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Semaphore, watch};
+
+/// Bytes of a request's body; a longer one is refused.
+pub const BODY_SIZE_MAX: usize = 1024 * 1024;
+/// Connections, and so requests, at one time; further ones wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 256;
+/// Answers that stream (flows, events) at one time; further ones are refused.
+pub const STREAMS_MAX: usize = 64;
+
+/// What every request is answered from.
+#[derive(Debug)]
+pub struct Api<H> {
+    pub instance: String,
+    pub store: Arc<Store>,
+    /// The store's snapshot.
+    pub state: watch::Receiver<Arc<State>>,
+    /// How far the reconciler is.
+    pub status: watch::Receiver<Arc<Status>>,
+    pub facts: watch::Receiver<Arc<NodeFacts>>,
+    pub events: Arc<Bus>,
+    pub host: H,
+    /// Where the containers' `resolv.conf`, `hosts` and `hostname` are.
+    pub files: PathBuf,
+    /// Folder of the namespaces that netd makes.
+    pub netns_dir: PathBuf,
+    /// Held while the state is read, changed and read again, so that the difference is one change's own.
+    pub changing: Mutex<()>,
+    /// [`STREAMS_MAX`] permits.
+    pub streams: Arc<Semaphore>,
+    /// Becomes true when netd ends, and every answer that streams with it.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// All resources of one instance.
+pub fn router<H: Host>(api: Arc<Api<H>>) -> Router {
+    Router::new()
+        .merge(containers::routes())
+        .merge(networks::routes())
+        .merge(publishes::routes())
+        .merge(flows::routes())
+        .merge(stats::routes())
+        .merge(events::routes())
+        .merge(status::routes())
+        .merge(version::routes())
+        .fallback(error::unknown_path)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_SIZE_MAX))
+        .with_state(api)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,50 @@
 //! How do the programs and their maps get into the kernel, and what do the maps hold?
+//!
+//! Everything is pinned below [`Options::pins`]: maps, one link per attachment, and the program that collects garbage.
+//! So traffic needs no agent. A pin whose type or sizes are not those of this version is not used: a new map takes its
+//! place, and the programs that hold the old one go on until their links are renewed, which is the last step of a plan.
 
-use crate::reconcile::op::Op;
-use crate::reconcile::target::Target;
+use super::bpf::{self, AttachTo, AttachType, LinkTarget};
+use super::pins::{self, Pins};
+use super::{mounts, sockets};
+use crate::reconcile::op::{FlowSelector, Op, SOCK_ADDR_PROGRAMS};
+use crate::reconcile::target::{Attachment, EndpointEntry, FdbEntry, Port, Target};
+use aya::maps::{Array, HashMap, Map, MapData};
+use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
+use aya::{Ebpf, EbpfLoader, Pod};
+use netd_common::endpoint;
+use netd_common::fdb::{self, FdbKey};
+use netd_common::flow::{Flow, FlowKey, PUBLISHED, REPLY};
+use netd_common::globals::Globals;
+use netd_common::publish::Publish;
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+
+/// The object that `build.rs` made.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netd-datapath"));
+
+/// Maps that are pinned under their own names, so that the agent, the programs and `bpftool` find them.
+pub const MAPS: [&str; 12] = [
+    "ENDPOINTS",
+    "PORTS_BY_IF",
+    "FDB",
+    "PUBLISHED",
+    "LOCAL_ADDRS",
+    "UPLINKS",
+    "FLOWS",
+    "SOCK_ORIGIN",
+    "COUNTERS",
+    "SAMPLED",
+    "EVENTS",
+    "GLOBALS",
+];
+
+/// The program that deletes flows, pinned for whoever collects garbage.
+pub const COLLECTOR: &str = "flow_gc";
 
 /// Where and how large.
 #[derive(Clone, Debug)]
@@ -18,47 +59,465 @@ pub struct Options {
 }
 
 impl Options {
+    /// The folder of this instance: `<bpffs>/netd/<instance>`.
+    #[must_use]
+    pub fn instance_dir(&self) -> PathBuf {
+        self.bpffs.join("netd").join(&self.instance)
+    }
+
     /// The folder of the pins: `<bpffs>/netd/<instance>/v<ABI_VERSION>`.
     #[must_use]
     pub fn pins(&self) -> PathBuf {
-        self.bpffs.join("netd").join(&self.instance).join(format!("v{}", netd_common::layout::ABI_VERSION))
+        self.instance_dir().join(format!("v{}", netd_common::layout::ABI_VERSION))
     }
 }
 
 /// The loaded programs and the pinned maps of one instance.
 #[derive(Debug)]
-pub struct Datapath {}
+pub struct Datapath {
+    options: Options,
+    pins: Pins,
+    /// The programs and the maps.
+    object: Ebpf,
+    /// The links, held open: they outlive a bpffs that is wiped, and are pinned again.
+    links: BTreeMap<String, OwnedFd>,
+}
 
 impl Datapath {
-    /// Loads the programs, creates or reuses the pinned maps.
-    pub fn open(_options: &Options) -> io::Result<Self> {
-        todo!()
+    /// Loads the programs, and creates the maps or takes over the pinned ones.
+    ///
+    /// # Errors
+    /// When bpffs, a map or a program is refused; the verifier's last words are in the error.
+    pub fn open(options: &Options) -> io::Result<Self> {
+        let pins = Pins::open(options)?;
+        let former_flows = pins.discard_misfits(OBJECT, options.flows_max)?;
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("FLOWS", options.flows_max);
+        for name in MAPS {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        let object = loader.load(OBJECT).map_err(io::Error::other)?;
+        let mut datapath = Self { options: options.clone(), pins, object, links: BTreeMap::new() };
+        datapath.load_programs()?;
+        let globals = Globals { netns_cookie: sockets::netns_cookie()? };
+        Array::<_, Globals>::try_from(datapath.map_mut("GLOBALS")?)
+            .and_then(|mut map| map.set(0, globals, 0))
+            .map_err(io::Error::other)?;
+        for (key, flow) in former_flows {
+            datapath.insert("FLOWS", key, flow)?;
+        }
+        datapath.take_over_links()?;
+        datapath.pin_again()?;
+        Ok(datapath)
+    }
+
+    fn load_programs(&mut self) -> io::Result<()> {
+        for (name, program) in self.object.programs_mut() {
+            let loaded = match program {
+                Program::SchedClassifier(program) => program.load(),
+                Program::CgroupSockAddr(program) => program.load(),
+                _ => continue,
+            };
+            loaded.map_err(|error| {
+                io::Error::other(format!("the kernel does not take the program {name}: {}", words(&error)))
+            })?;
+        }
+        Ok(())
     }
 
     /// Fills in the map entries, attachments and uplinks of `target`, all that is not netlink's.
-    /// `name_of` gives the name of an interface index of the host's namespace.
-    pub fn observe(&mut self, _target: &mut Target, _name_of: &dyn Fn(u32) -> Option<String>) -> io::Result<()> {
-        todo!()
+    /// `name_of` gives the name of an interface index of the host's namespace; an entry whose index has no name is
+    /// reported with an empty one, so that it differs from every target.
+    ///
+    /// # Errors
+    /// When a map or a link does not answer.
+    pub fn observe(&mut self, target: &mut Target, name_of: &dyn Fn(u32) -> Option<String>) -> io::Result<()> {
+        self.pin_again()?;
+        let link_of = |ifindex| name_of(ifindex).unwrap_or_default();
+        self.for_each("ENDPOINTS", |key, value: &endpoint::Endpoint| {
+            let endpoint::Endpoint { ifindex, endpoint, flags, mac, pad: _ } = *value;
+            target.endpoints.insert(*key, EndpointEntry { link: link_of(ifindex), endpoint, flags, mac });
+        })?;
+        self.for_each("PORTS_BY_IF", |ifindex, value: &endpoint::Port| {
+            target.ports.insert(indexed_name(*ifindex, name_of), port_of(value));
+        })?;
+        self.for_each("FDB", |key: &FdbKey, value: &fdb::FdbEntry| {
+            target.fdb.insert((key.network, key.mac), FdbEntry { link: link_of(value.ifindex), flags: value.flags });
+        })?;
+        self.for_each("PUBLISHED", |key, value| {
+            target.publishes.insert(*key, *value);
+        })?;
+        self.for_each("LOCAL_ADDRS", |address, _: &u32| {
+            target.local_addresses.insert(*address);
+        })?;
+        self.for_each("UPLINKS", |ifindex, _: &u32| {
+            target.uplinks.insert(indexed_name(*ifindex, name_of));
+        })?;
+        self.observe_links(target, &link_of)
     }
 
-    /// Carries out the steps that are about maps and programs (all Set*/Remove* of entries, Attach, Detach, PurgeFlows).
-    /// `index_of` gives the index of an interface of the host's namespace.
-    pub fn apply(&mut self, _op: &Op, _index_of: &dyn Fn(&str) -> Option<u32>) -> io::Result<()> {
-        todo!()
+    /// Carries out the steps that are about maps and programs. `index_of` gives the index of an interface of the host's
+    /// namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or the interface is not there.
+    pub fn apply(&mut self, op: &Op, index_of: &dyn Fn(&str) -> Option<u32>) -> io::Result<()> {
+        let index_of = |link: &str| {
+            unnamed_index(link)
+                .or_else(|| index_of(link))
+                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {link}")))
+        };
+        match op {
+            Op::RemovePublish(key) => self.remove::<_, Publish>("PUBLISHED", key),
+            Op::RemoveEndpoint(key) => self.remove::<_, endpoint::Endpoint>("ENDPOINTS", key),
+            Op::RemovePort(link) => match index_of(link) {
+                Ok(ifindex) => self.remove::<_, endpoint::Port>("PORTS_BY_IF", &ifindex),
+                // Its index went with the link; the next observation finds the entry under its bare index.
+                Err(_) => Ok(()),
+            },
+            Op::RemoveFdb(network, mac) => self.remove::<_, fdb::FdbEntry>("FDB", &fdb_key(*network, *mac)),
+            Op::RemoveLocalAddress(address) => self.remove::<_, u32>("LOCAL_ADDRS", address),
+            Op::RemoveUplink(link) => match index_of(link) {
+                Ok(ifindex) => self.remove::<_, u32>("UPLINKS", &ifindex),
+                Err(_) => Ok(()),
+            },
+            Op::PurgeFlows(selectors) => self.purge(selectors),
+            Op::Detach(attachment) => match link_name(attachment, &index_of) {
+                Ok(name) => {
+                    self.links.remove(&name);
+                    self.pins.remove_link(&name)
+                }
+                // The interface is gone, and its link with it.
+                Err(_) => Ok(()),
+            },
+            Op::Attach(attachment) => {
+                let name = link_name(attachment, &index_of)?;
+                self.attach(attachment, name)
+            }
+            Op::Renew(attachment) => {
+                let name = link_name(attachment, &index_of)?;
+                self.renew(attachment, &name)
+            }
+            Op::SetUplink(link) => self.insert("UPLINKS", index_of(link)?, 1_u32),
+            Op::SetLocalAddress(address) => self.insert("LOCAL_ADDRS", *address, 1_u32),
+            Op::SetPort(link, port) => self.insert("PORTS_BY_IF", index_of(link)?, port_value(port)),
+            Op::SetFdb(network, mac, entry) => {
+                let value = fdb::FdbEntry { ifindex: index_of(&entry.link)?, flags: entry.flags };
+                self.insert("FDB", fdb_key(*network, *mac), value)
+            }
+            Op::SetEndpoint(key, entry) => {
+                let EndpointEntry { link, endpoint, flags, mac } = entry;
+                let ifindex = index_of(link)?;
+                let value = endpoint::Endpoint { ifindex, endpoint: *endpoint, flags: *flags, mac: *mac, pad: [0; 2] };
+                self.insert("ENDPOINTS", *key, value)
+            }
+            Op::SetPublish(key, publish) => self.insert("PUBLISHED", *key, *publish),
+            Op::DeleteRoute(_)
+            | Op::DeleteGateway(_)
+            | Op::DeleteLink(_)
+            | Op::DeleteNamespace(_)
+            | Op::CreateNamespace(_)
+            | Op::CreateLink(..)
+            | Op::ConfigureLink(..)
+            | Op::AddGateway(_)
+            | Op::SetRoute(..) => Ok(()),
+        }
+    }
+
+    /// Opens the links that a former agent pinned.
+    fn take_over_links(&mut self) -> io::Result<()> {
+        for name in self.pins.link_names()? {
+            match bpf::open_pin(&self.pins.link(&name)) {
+                Ok(link) => {
+                    self.links.insert(name, link);
+                }
+                Err(error) => tracing::warn!("the pinned link {name} does not open, and is made again: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts back what was removed from bpffs under us.
+    fn pin_again(&mut self) -> io::Result<()> {
+        mounts::mount_bpffs(&self.options.bpffs)?;
+        self.pins.make_folders()?;
+        for (name, map) in self.object.maps() {
+            let path = self.pins.map(name);
+            if MAPS.contains(&name) && !path.exists() {
+                map.pin(&path).map_err(io::Error::other)?;
+                tracing::warn!("the pin of the map {name} was gone, and is made again");
+            }
+        }
+        for (name, link) in &self.links {
+            let path = self.pins.link(name);
+            if !path.exists() {
+                bpf::pin(link.as_fd(), &path)?;
+                tracing::warn!("the pin of the link {name} was gone, and is made again");
+            }
+        }
+        let path = self.pins.program(COLLECTOR);
+        let tag = self.classifier(COLLECTOR)?.info().map_err(io::Error::other)?.tag();
+        if ProgramInfo::from_pin(&path).is_ok_and(|pinned| pinned.tag() == tag) {
+            return Ok(());
+        }
+        pins::remove_file(&path)?;
+        self.classifier(COLLECTOR)?.pin(&path).map_err(io::Error::other)
+    }
+
+    fn observe_links(&mut self, target: &mut Target, link_of: &dyn Fn(u32) -> String) -> io::Result<()> {
+        let cgroup = std::fs::metadata(&self.options.cgroup)?.ino();
+        let mut gone = Vec::new();
+        for (name, link) in &self.links {
+            let info = bpf::link_info(link.as_fd())?;
+            match attachment_of(name, info.target, cgroup, link_of) {
+                Some(attachment) => {
+                    if !self.is_current(program_of(&attachment), info.program_id)? {
+                        target.stale_attachments.insert(attachment.clone());
+                    }
+                    target.attachments.insert(attachment);
+                }
+                None => gone.push(name.clone()),
+            }
+        }
+        // A link whose interface or cgroup is gone attaches nothing, and its name may be needed again.
+        for name in gone {
+            self.links.remove(&name);
+            self.pins.remove_link(&name)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a link runs the program of this agent, on the maps of this agent. After a restart it runs a former load of
+    /// it, which is as good.
+    fn is_current(&self, program: &str, id: u32) -> io::Result<bool> {
+        let own = self.program_info(program)?;
+        if own.id() == id {
+            return Ok(true);
+        }
+        let Some(linked) = aya::programs::loaded_programs().flatten().find(|info| info.id() == id) else {
+            return Ok(false);
+        };
+        let maps = |info: &ProgramInfo| {
+            info.map_ids().map_err(io::Error::other).map(|ids| {
+                let mut ids = ids.unwrap_or_default();
+                ids.sort_unstable();
+                ids
+            })
+        };
+        Ok(own.tag() == linked.tag() && maps(&own)? == maps(&linked)?)
+    }
+
+    fn attach(&mut self, attachment: &Attachment, name: String) -> io::Result<()> {
+        if self.links.contains_key(&name) {
+            return self.renew(attachment, &name);
+        }
+        let folder;
+        let to = match unnamed_index_of_link(&name) {
+            Some(ifindex) => AttachTo::Interface(ifindex),
+            None => {
+                folder = File::open(&self.options.cgroup)?;
+                AttachTo::Cgroup(folder.as_fd())
+            }
+        };
+        let program = self.program_fd(program_of(attachment))?;
+        let link = bpf::attach(program.as_fd(), to, attach_type_of(attachment)?)?;
+        let path = self.pins.link(&name);
+        pins::remove_file(&path)?;
+        bpf::pin(link.as_fd(), &path)?;
+        self.links.insert(name, link);
+        Ok(())
+    }
+
+    /// Puts this agent's program in the place of a former one's: no packet meets a gap.
+    fn renew(&mut self, attachment: &Attachment, name: &str) -> io::Result<()> {
+        let program = self.program_fd(program_of(attachment))?;
+        match self.links.get(name) {
+            Some(link) => bpf::update_link(link.as_fd(), program.as_fd()),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no link {name}"))),
+        }
+    }
+
+    fn purge(&mut self, selectors: &[FlowSelector]) -> io::Result<()> {
+        let mut doomed = Vec::new();
+        self.for_each("FLOWS", |key: &FlowKey, flow: &Flow| {
+            if selectors.iter().any(|selector| selects(selector, key, flow)) {
+                doomed.push(*key);
+            }
+        })?;
+        for key in doomed {
+            self.remove::<_, Flow>("FLOWS", &key)?;
+        }
+        Ok(())
+    }
+
+    fn map(&self, name: &str) -> io::Result<&Map> {
+        self.object.map(name).ok_or_else(|| io::Error::other(format!("the object has no map {name}")))
+    }
+
+    fn map_mut(&mut self, name: &str) -> io::Result<&mut Map> {
+        self.object.map_mut(name).ok_or_else(|| io::Error::other(format!("the object has no map {name}")))
+    }
+
+    fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
+        bpf::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
+    }
+
+    fn insert<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) -> io::Result<()> {
+        HashMap::<_, K, V>::try_from(self.map_mut(name)?)
+            .and_then(|mut map| map.insert(key, value, 0))
+            .map_err(|error| io::Error::other(format!("{name}: {error}")))
+    }
+
+    /// Removes an entry; that there was none is as good.
+    fn remove<K: Pod, V: Pod>(&mut self, name: &str, key: &K) -> io::Result<()> {
+        let mut map: HashMap<_, K, V> = HashMap::try_from(self.map_mut(name)?).map_err(io::Error::other)?;
+        match map.remove(key) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io::Error::other(format!("{name}: {error}"))),
+        }
+    }
+
+    fn classifier(&mut self, name: &str) -> io::Result<&mut SchedClassifier> {
+        self.object
+            .program_mut(name)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| io::Error::other(format!("the object has no program {name}")))
+    }
+
+    fn program(&self, name: &str) -> io::Result<&Program> {
+        self.object.program(name).ok_or_else(|| io::Error::other(format!("the object has no program {name}")))
+    }
+
+    fn program_fd(&self, name: &str) -> io::Result<OwnedFd> {
+        self.program(name)?.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
+    }
+
+    fn program_info(&self, name: &str) -> io::Result<ProgramInfo> {
+        self.program(name)?.info().map_err(io::Error::other)
     }
 }
 
-/// Detaches all programs and removes every pin of the instance, of whatever ABI version. Traffic ends.
-pub fn cleanup(_options: &Options) -> io::Result<()> {
-    todo!()
+/// The maps that are hashes, for the calls that aya does not make.
+fn data_of(map: &Map) -> io::Result<&MapData> {
+    match map {
+        Map::HashMap(data) | Map::LruHashMap(data) => Ok(data),
+        _ => Err(io::Error::other("this map is no hash")),
+    }
 }
 
-/// Mounts bpffs at `path` when nothing is mounted there.
-pub fn mount_bpffs(_path: &std::path::Path) -> io::Result<()> {
-    todo!()
+/// The name of an interface index, or, when it has none, one that no interface can have.
+fn indexed_name(ifindex: u32, name_of: &dyn Fn(u32) -> Option<String>) -> String {
+    name_of(ifindex).unwrap_or_else(|| format!("/{ifindex}"))
 }
 
-/// The cgroup2 mount of this machine, from `/proc/self/mountinfo`: on hybrid hosts it is not `/sys/fs/cgroup`.
-pub fn cgroup2_mount() -> io::Result<PathBuf> {
-    todo!()
+fn unnamed_index(link: &str) -> Option<u32> {
+    link.strip_prefix('/')?.parse().ok()
+}
+
+/// The name of a link's pin: the program, and the interface index where there is one.
+fn link_name(attachment: &Attachment, index_of: &dyn Fn(&str) -> io::Result<u32>) -> io::Result<String> {
+    let program = program_of(attachment);
+    Ok(match attachment {
+        Attachment::ContainerEgress(link) | Attachment::UplinkIngress(link) | Attachment::UplinkEgress(link) => {
+            format!("{program}-{}", index_of(link)?)
+        }
+        Attachment::SockAddr(_) => program.to_owned(),
+    })
+}
+
+fn unnamed_index_of_link(name: &str) -> Option<u32> {
+    name.split_once('-')?.1.parse().ok()
+}
+
+const fn program_of(attachment: &Attachment) -> &'static str {
+    match attachment {
+        Attachment::ContainerEgress(_) => "container_egress",
+        Attachment::UplinkIngress(_) => "uplink_ingress",
+        Attachment::UplinkEgress(_) => "uplink_egress",
+        Attachment::SockAddr(program) => program,
+    }
+}
+
+fn attach_type_of(attachment: &Attachment) -> io::Result<AttachType> {
+    Ok(match attachment {
+        Attachment::ContainerEgress(_) | Attachment::UplinkIngress(_) => AttachType::TcxIngress,
+        Attachment::UplinkEgress(_) => AttachType::TcxEgress,
+        Attachment::SockAddr(program) => match *program {
+            "connect4" => AttachType::Connect4,
+            "connect6" => AttachType::Connect6,
+            "sendmsg4" => AttachType::Sendmsg4,
+            "sendmsg6" => AttachType::Sendmsg6,
+            "recvmsg4" => AttachType::Recvmsg4,
+            "recvmsg6" => AttachType::Recvmsg6,
+            "getpeername4" => AttachType::Getpeername4,
+            "getpeername6" => AttachType::Getpeername6,
+            "bind4" => AttachType::Bind4,
+            "bind6" => AttachType::Bind6,
+            other => return Err(io::Error::other(format!("the object has no program {other}"))),
+        },
+    })
+}
+
+/// What a link with this pin and target attaches; none when what it was attached to is gone, or is not of this instance.
+fn attachment_of(name: &str, target: LinkTarget, cgroup: u64, link_of: &dyn Fn(u32) -> String) -> Option<Attachment> {
+    match target {
+        LinkTarget::Interface(0) | LinkTarget::Other => None,
+        LinkTarget::Interface(ifindex) => match name.split_once('-')?.0 {
+            "container_egress" => Some(Attachment::ContainerEgress(link_of(ifindex))),
+            "uplink_ingress" => Some(Attachment::UplinkIngress(link_of(ifindex))),
+            "uplink_egress" => Some(Attachment::UplinkEgress(link_of(ifindex))),
+            _ => None,
+        },
+        LinkTarget::Cgroup(id) if id == cgroup => {
+            SOCK_ADDR_PROGRAMS.into_iter().find(|program| *program == name).map(Attachment::SockAddr)
+        }
+        LinkTarget::Cgroup(_) => None,
+    }
+}
+
+fn selects(selector: &FlowSelector, key: &FlowKey, flow: &Flow) -> bool {
+    match selector {
+        FlowSelector::Endpoint(endpoint) => {
+            flow.owner == *endpoint || flow.endpoint == *endpoint || flow.partner_endpoint == *endpoint
+        }
+        FlowSelector::Publish { key: publish, endpoint } => {
+            if flow.flags & PUBLISHED == 0 || flow.owner != *endpoint || key.protocol != publish.protocol {
+                return false;
+            }
+            let (address, port) = if flow.flags & REPLY == 0 {
+                (key.destination, key.destination_port)
+            } else {
+                (flow.source, flow.source_port)
+            };
+            let is_any = publish.address == netd_common::Addr::ANY_V4 || publish.address == netd_common::Addr::ANY_V6;
+            port == publish.port && (is_any || address == publish.address)
+        }
+    }
+}
+
+const fn fdb_key(network: u32, mac: [u8; 6]) -> FdbKey {
+    FdbKey { network, mac, pad: [0; 2] }
+}
+
+const fn port_of(value: &endpoint::Port) -> Port {
+    let endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac } = *value;
+    Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac }
+}
+
+const fn port_value(port: &Port) -> endpoint::Port {
+    let Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac } = *port;
+    endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac }
+}
+
+/// The end of the verifier's log, where the reason is, behind the error itself.
+fn words(error: &ProgramError) -> String {
+    const LINES: usize = 12;
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+        return format!("{io_error}; the verifier's last words:\n{}", tail.join("\n"));
+    }
+    error.to_string()
 }

@@ -1,6 +1,8 @@
 //! What is this node?
 
+use super::netlink::message::{Address, Device, RouteEntry};
 use ipnetwork::IpNetwork;
+use netlink_packet_route::route::RouteType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -20,4 +22,133 @@ pub struct Uplink {
     /// Bytes.
     pub mtu: u32,
     pub addresses: BTreeSet<IpAddr>,
+}
+
+/// The facts, and the interfaces that should be uplinks and cannot be: they do not carry Ethernet frames, which is all
+/// that the programs can read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    pub facts: NodeFacts,
+    pub not_ethernet: BTreeSet<String>,
+}
+
+impl NodeFacts {
+    /// `wanted` names the uplinks; none named: the interfaces of the default routes of all tables, since policy routing
+    /// may send traffic out by any of them.
+    pub(crate) fn from_kernel(
+        devices: &[Device],
+        addresses: &[Address],
+        routes: &[RouteEntry],
+        wanted: &[String],
+    ) -> Probed {
+        let ours: BTreeSet<u32> = devices.iter().filter(|device| device.is_ours()).map(|device| device.index).collect();
+        let foreign: Vec<&Address> = addresses.iter().filter(|a| !a.ours && !ours.contains(&a.index)).collect();
+        let routes = || {
+            let somewhere_else = routes.iter().filter(|route| !route.ours && leads_away(route.kind));
+            somewhere_else.filter(|route| route.devices.is_empty() || route.devices.iter().any(|d| !ours.contains(d)))
+        };
+        let leaving: BTreeSet<u32> =
+            routes().filter(|route| route.is_default()).flat_map(|route| route.devices.iter().copied()).collect();
+        let is_uplink = |device: &&Device| match wanted {
+            [] => leaving.contains(&device.index) && !ours.contains(&device.index),
+            names => names.contains(&device.name),
+        };
+        let (ethernet, other): (Vec<&Device>, Vec<&Device>) =
+            devices.iter().filter(is_uplink).partition(|device| device.ethernet);
+        let uplink = |device: &Device| Uplink {
+            mtu: device.mtu,
+            addresses: foreign.iter().filter(|a| a.index == device.index).map(|a| a.network.ip()).collect(),
+        };
+        let facts = Self {
+            uplinks: ethernet.into_iter().map(|device| (device.name.clone(), uplink(device))).collect(),
+            addresses: foreign.iter().map(|address| address.network.ip()).collect(),
+            routed: routes().filter(|route| !route.is_default()).map(|route| route.destination).collect(),
+        };
+        Probed { facts, not_ethernet: other.into_iter().map(|device| device.name.clone()).collect() }
+    }
+}
+
+/// Not those that the kernel makes for each address (local, broadcast, anycast, multicast).
+fn leads_away(kind: RouteType) -> bool {
+    matches!(
+        kind,
+        RouteType::Unicast | RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit | RouteType::Throw
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(index: u32, name: &str) -> Device {
+        let veth = name.starts_with("nd");
+        Device { index, name: name.to_owned(), ethernet: name != "wg0", veth, mtu: 1500, ..Device::default() }
+    }
+
+    fn address(index: u32, network: &str, ours: bool) -> Address {
+        Address { index, network: network.parse().expect("a literal"), ours }
+    }
+
+    fn route(destination: &str, devices: &[u32], ours: bool) -> RouteEntry {
+        RouteEntry {
+            destination: destination.parse().expect("a literal"),
+            kind: RouteType::Unicast,
+            table: 254,
+            ours,
+            devices: devices.to_vec(),
+            gateway: None,
+            source: None,
+            metric: 0,
+        }
+    }
+
+    fn node(wanted: &[&str]) -> Probed {
+        let devices = [device(1, "lo"), device(2, "eth0"), device(3, "eth1"), device(4, "wg0"), device(5, "nd1")];
+        let addresses = [
+            address(1, "127.0.0.1/8", false),
+            address(1, "10.208.0.1/32", true),
+            address(2, "198.18.0.5/24", false),
+            address(3, "198.19.0.5/24", false),
+            address(5, "fe80::1/64", false),
+        ];
+        let routes = [
+            route("0.0.0.0/0", &[2, 4], false),
+            RouteEntry { table: 100, ..route("0.0.0.0/0", &[3], false) },
+            route("198.18.0.0/24", &[2], false),
+            RouteEntry { kind: RouteType::Local, ..route("198.18.0.5/32", &[2], false) },
+            RouteEntry { kind: RouteType::BlackHole, ..route("10.210.0.0/24", &[], false) },
+            RouteEntry { kind: RouteType::Unreachable, ..route("10.208.0.0/24", &[], true) },
+            route("10.208.0.2/32", &[5], true),
+            route("fe80::/64", &[5], false),
+        ];
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        NodeFacts::from_kernel(&devices, &addresses, &routes, &wanted)
+    }
+
+    #[test]
+    fn default_routes_of_all_tables_name_the_uplinks() {
+        let probed = node(&[]);
+        assert_eq!(probed.facts.uplinks.keys().collect::<Vec<_>>(), ["eth0", "eth1"]);
+        assert_eq!(
+            probed.facts.uplinks["eth0"],
+            Uplink { mtu: 1500, addresses: BTreeSet::from([IpAddr::from([198, 18, 0, 5])]) }
+        );
+        assert_eq!(probed.not_ethernet, BTreeSet::from(["wg0".to_owned()]));
+    }
+
+    #[test]
+    fn named_uplinks_take_the_place_of_the_default_routes() {
+        let probed = node(&["eth1"]);
+        assert_eq!(probed.facts.uplinks.keys().collect::<Vec<_>>(), ["eth1"]);
+        assert_eq!(probed.not_ethernet, BTreeSet::new());
+    }
+
+    #[test]
+    fn nothing_of_netd_is_a_fact() {
+        let facts = node(&[]).facts;
+        let addresses: Vec<String> = facts.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["127.0.0.1", "198.18.0.5", "198.19.0.5"]);
+        let routed: Vec<String> = facts.routed.iter().map(ToString::to_string).collect();
+        assert_eq!(routed, ["10.210.0.0/24", "198.18.0.0/24"]);
+    }
 }

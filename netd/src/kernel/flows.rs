@@ -2,11 +2,23 @@
 //!
 //! Reads the pinned maps beside the reconciler, for the API; and collects the garbage of the flow table.
 
-use netd_common::drop::{Counter, Hook, Outcome};
+use super::bpf;
+use super::datapath::COLLECTOR;
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use netd_common::drop::{Counter, Hook, Outcome, counter_index};
 use netd_common::event::Event;
-use netd_common::flow::{Flow, FlowKey};
+use netd_common::flow::{Flow, FlowKey, Nominee};
+use netd_common::limits::NOMINEES_MAX;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
+use tokio::io::unix::AsyncFd;
+
+/// The maps whose fill is of interest, and which can be full.
+const FILLING: [&str; 7] = ["ENDPOINTS", "PORTS_BY_IF", "FDB", "PUBLISHED", "LOCAL_ADDRS", "FLOWS", "SOCK_ORIGIN"];
+/// Bytes in front of the nominees of a run: the kernel wants an Ethernet header (`BPF_PROG_TEST_RUN`).
+const ETHERNET_SIZE: usize = 14;
 
 /// How full a map is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,52 +28,153 @@ pub struct MapFill {
     pub max: u64,
 }
 
-/// Handles of the pinned maps of one instance. Cheap to open, and safe to use from any thread.
-#[derive(Debug)]
-pub struct Reader {}
+/// Handles of the pinned maps of one instance. Safe to use from any thread.
+pub struct Reader {
+    flows: MapData,
+    counters: PerCpuArray<MapData, Counter>,
+    filling: Vec<(&'static str, MapData)>,
+    collector: SchedClassifier,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
 
 impl Reader {
     /// `pins` is [`super::datapath::Options::pins`].
-    pub fn open(_pins: &Path) -> io::Result<Self> {
-        todo!()
+    ///
+    /// # Errors
+    /// When a pin is not there.
+    pub fn open(pins: &Path) -> io::Result<Self> {
+        let open = |name: &str| MapData::from_pin(pins.join(name)).map_err(io::Error::other);
+        let counters = Map::PerCpuArray(open("COUNTERS")?);
+        let filling = FILLING.into_iter().map(|name| Ok((name, open(name)?))).collect::<io::Result<_>>()?;
+        Ok(Self {
+            flows: open("FLOWS")?,
+            counters: PerCpuArray::try_from(counters).map_err(io::Error::other)?,
+            filling,
+            collector: SchedClassifier::from_pin(pins.join("programs").join(COLLECTOR)).map_err(io::Error::other)?,
+        })
     }
 
     /// Calls `each` for every entry of the flow table; entries that come or go meanwhile may be missed.
-    pub fn flows(&self, _each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
-        todo!()
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
+        bpf::for_each(self.flows.fd().as_fd(), each)
     }
 
     /// Every counter that is not zero, summed over the processors.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
     pub fn counters(&self) -> io::Result<Vec<(Hook, Outcome, Counter)>> {
-        todo!()
+        let mut counters = Vec::new();
+        for &hook in Hook::ALL {
+            for outcome in (0..Outcome::COUNT as u8).filter_map(Outcome::from_u8) {
+                let slots = self.counters.get(&counter_index(hook, outcome), 0).map_err(io::Error::other)?;
+                let sum = slots.iter().fold(Counter::default(), |sum, slot| Counter {
+                    packets: sum.packets.wrapping_add(slot.packets),
+                    bytes: sum.bytes.wrapping_add(slot.bytes),
+                });
+                if sum.packets != 0 {
+                    counters.push((hook, outcome, sum));
+                }
+            }
+        }
+        Ok(counters)
     }
 
+    /// # Errors
+    /// When the kernel refuses to read.
     pub fn fill(&self) -> io::Result<Vec<MapFill>> {
-        todo!()
+        self.filling
+            .iter()
+            .map(|(name, map)| {
+                let info = map.info().map_err(io::Error::other)?;
+                let entries = bpf::count(map.fd().as_fd(), info.key_size() as usize, info.value_size() as usize)?;
+                Ok(MapFill { name: (*name).to_owned(), entries, max: u64::from(info.max_entries()) })
+            })
+            .collect()
     }
 
-    /// Deletes the flows that are over; returns how many entries that were. Called every few seconds.
+    /// Deletes the flows that are over; returns how many flows that were. Called every few seconds.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read, or to run the collector.
     pub fn collect_garbage(&self) -> io::Result<u64> {
-        todo!()
+        let now_ns = monotonic_ns();
+        let mut nominees = Vec::new();
+        self.flows(&mut |key, flow| {
+            if flow.is_expired(key.protocol, now_ns) {
+                nominees.push(Nominee { key: *key, seen_ns: flow.seen_ns });
+            }
+        })?;
+        nominees.chunks(NOMINEES_MAX).map(|chunk| self.run_collector(chunk)).sum()
+    }
+
+    fn run_collector(&self, nominees: &[Nominee]) -> io::Result<u64> {
+        let mut frame = vec![0; ETHERNET_SIZE];
+        for nominee in nominees {
+            // SAFETY: a Nominee is integers and byte arrays without padding, as `netd_common::layout` asserts.
+            let bytes: [u8; size_of::<Nominee>()] = unsafe { std::mem::transmute(*nominee) };
+            frame.extend_from_slice(&bytes);
+        }
+        let run = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() };
+        let result = self.collector.test_run(run).map_err(io::Error::other)?;
+        Ok(u64::from(result.return_value))
     }
 }
 
 /// The event ring. One consumer at a time.
-#[derive(Debug)]
-pub struct Events {}
+pub struct Events {
+    ring: AsyncFd<RingBuf<MapData>>,
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
 
 impl Events {
-    pub fn open(_pins: &Path) -> io::Result<Self> {
-        todo!()
+    /// # Errors
+    /// When the pin is not there.
+    pub fn open(pins: &Path) -> io::Result<Self> {
+        let map = Map::RingBuf(MapData::from_pin(pins.join("EVENTS")).map_err(io::Error::other)?);
+        let ring = RingBuf::try_from(map).map_err(io::Error::other)?;
+        // SAFETY: the ring owns its descriptor until it is dropped, and always gives the same one.
+        Ok(Self { ring: unsafe { AsyncFd::register(ring)? } })
     }
 
     /// Waits for events, and hands over what has come.
+    ///
+    /// # Errors
+    /// When the ring cannot be waited for.
     pub async fn next(&mut self) -> io::Result<Vec<Event>> {
-        todo!()
+        loop {
+            let mut ready = self.ring.readable_mut().await?;
+            let mut events = Vec::new();
+            while let Some(record) = ready.get_inner_mut().next() {
+                if record.len() == size_of::<Event>() {
+                    // SAFETY: the record is as long as an Event, which is plain data; it may be unaligned.
+                    events.push(unsafe { record.as_ptr().cast::<Event>().read_unaligned() });
+                }
+            }
+            ready.clear_ready();
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
     }
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of every `_ns` field in a map.
+#[must_use]
 pub fn monotonic_ns() -> u64 {
-    todo!()
+    let Ok(now) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC) else { return 0 };
+    std::time::Duration::from(now).as_nanos() as u64
 }

@@ -1,9 +1,14 @@
 //! How does Linux carry out a plan: which step is netlink's, which is the datapath's?
 
+use super::datapath::Datapath;
+use super::netlink::{Netlink, Watch};
+use super::netns::made::Made;
 use super::{Error, Kernel};
 use crate::kernel::facts::NodeFacts;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::op::Op;
+use crate::reconcile::target::Target;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
@@ -11,31 +16,138 @@ pub struct Options {
     pub datapath: super::datapath::Options,
     /// Folder of namespaces, `/run/netns`.
     pub netns_dir: PathBuf,
+    /// Folder of the notes which namespaces netd made, `<run dir>/netns`. On the same tmpfs as the namespaces or another:
+    /// a note of a former boot counts for nothing.
+    pub netns_notes: PathBuf,
     /// Names of the uplinks; empty: the interfaces of the default routes.
     pub uplinks: Vec<String>,
 }
 
 #[derive(Debug)]
-pub struct Linux {}
+pub struct Linux {
+    netlink: Netlink,
+    datapath: Datapath,
+    made: Made,
+    uplinks: Vec<String>,
+    /// Interfaces that were warned of as uplinks that cannot be.
+    warned: BTreeSet<String>,
+    _watch: Watch,
+}
 
 impl Linux {
     /// `changed` is told whenever netlink says that something which netd cares about has changed, in the host's
-    /// namespace or in a container's.
-    pub fn open(_options: Options, _changed: tokio::sync::mpsc::Sender<()>) -> Result<Self, Error> {
-        todo!()
+    /// namespace or in a container's. The host's namespace is that of the calling thread.
+    pub fn open(options: Options, changed: tokio::sync::mpsc::Sender<()>) -> Result<Self, Error> {
+        let Options { datapath, netns_dir: netns, netns_notes: notes, uplinks } = options;
+        Ok(Self {
+            // First, so that no change after the first look goes unheard.
+            _watch: Watch::open(changed).map_err(Error::of("listen to netlink"))?,
+            netlink: Netlink::open().map_err(Error::of("open netlink"))?,
+            datapath: Datapath::open(&datapath).map_err(Error::of("open the datapath"))?,
+            made: Made { netns, notes },
+            uplinks,
+            warned: BTreeSet::new(),
+        })
+    }
+
+    fn carry_out(&mut self, op: &Op) -> std::io::Result<()> {
+        match op {
+            Op::CreateNamespace(path) => self.made.create(path),
+            Op::DeleteNamespace(path) => self.made.delete(path),
+            Op::CreateLink(name, link) => self.netlink.create_link(name, link),
+            Op::ConfigureLink(name, link) => self.netlink.configure_link(name, link),
+            Op::DeleteLink(name) => self.netlink.delete_link(name),
+            Op::AddGateway(gateway) => self.netlink.add_gateway(*gateway),
+            Op::DeleteGateway(gateway) => self.netlink.delete_gateway(*gateway),
+            Op::SetRoute(prefix, route) => self.netlink.set_route(*prefix, route),
+            Op::DeleteRoute(prefix) => self.netlink.delete_route(*prefix),
+            Op::RemovePublish(_)
+            | Op::RemoveEndpoint(_)
+            | Op::RemovePort(_)
+            | Op::RemoveFdb(..)
+            | Op::RemoveLocalAddress(_)
+            | Op::RemoveUplink(_)
+            | Op::PurgeFlows(_)
+            | Op::Detach(_)
+            | Op::Attach(_)
+            | Op::SetUplink(_)
+            | Op::SetLocalAddress(_)
+            | Op::SetPort(..)
+            | Op::SetFdb(..)
+            | Op::SetEndpoint(..)
+            | Op::SetPublish(..)
+            | Op::Renew(_) => self.datapath.apply(op, &|name| nix::net::if_::if_nametoindex(name).ok()),
+        }
     }
 }
 
 impl Kernel for Linux {
     fn facts(&mut self) -> Result<NodeFacts, Error> {
-        todo!()
+        let probed = self.netlink.facts(&self.uplinks).map_err(Error::of("probe this node"))?;
+        for name in probed.not_ethernet.difference(&self.warned) {
+            tracing::warn!(interface = %name, "not used as an uplink: it does not carry Ethernet frames");
+        }
+        self.warned = probed.not_ethernet;
+        Ok(probed.facts)
     }
 
     fn observe(&mut self) -> Result<Observed, Error> {
-        todo!()
+        let namespaces = self.made.paths().map_err(Error::of("list the namespaces"))?;
+        let mut target = Target { namespaces, ..Target::default() };
+        let names = self.netlink.observe(&mut target).map_err(Error::of("read links and routes"))?;
+        self.datapath
+            .observe(&mut target, &|index| names.get(&index).cloned())
+            .map_err(Error::of("read the datapath"))?;
+        Ok(Observed(target))
     }
 
-    fn apply(&mut self, _op: &Op) -> Result<(), Error> {
-        todo!()
+    fn apply(&mut self, op: &Op) -> Result<(), Error> {
+        self.carry_out(op).map_err(|source| Error::new(describe(op), source))
+    }
+}
+
+/// The step, as one would say it.
+fn describe(op: &Op) -> String {
+    match op {
+        Op::CreateNamespace(path) => format!("create namespace {}", path.display()),
+        Op::DeleteNamespace(path) => format!("delete namespace {}", path.display()),
+        Op::CreateLink(name, link) => format!("create link {name} into {}", link.namespace.display()),
+        Op::ConfigureLink(name, link) => format!("configure link {name} into {}", link.namespace.display()),
+        Op::DeleteLink(name) => format!("delete link {name}"),
+        Op::AddGateway(gateway) => format!("add gateway {gateway}"),
+        Op::DeleteGateway(gateway) => format!("delete gateway {gateway}"),
+        Op::SetRoute(prefix, _) => format!("set route {prefix}"),
+        Op::DeleteRoute(prefix) => format!("delete route {prefix}"),
+        Op::RemovePublish(key) => format!("remove published port {}", publish(key)),
+        Op::SetPublish(key, _) => format!("set published port {}", publish(key)),
+        Op::RemoveEndpoint(key) => format!("remove endpoint {}", std::net::IpAddr::from(key.address)),
+        Op::SetEndpoint(key, _) => format!("set endpoint {}", std::net::IpAddr::from(key.address)),
+        Op::RemovePort(name) => format!("unplug link {name}"),
+        Op::SetPort(name, _) => format!("plug in link {name}"),
+        Op::RemoveFdb(network, mac) => format!("remove {} of network {network}", Mac(mac)),
+        Op::SetFdb(network, mac, _) => format!("set {} of network {network}", Mac(mac)),
+        Op::RemoveLocalAddress(address) => format!("remove host address {}", std::net::IpAddr::from(*address)),
+        Op::SetLocalAddress(address) => format!("set host address {}", std::net::IpAddr::from(*address)),
+        Op::RemoveUplink(name) => format!("remove uplink {name}"),
+        Op::SetUplink(name) => format!("set uplink {name}"),
+        Op::PurgeFlows(_) => "purge flows".to_owned(),
+        Op::Attach(attachment) => format!("attach {attachment:?}"),
+        Op::Detach(attachment) => format!("detach {attachment:?}"),
+        Op::Renew(attachment) => format!("renew {attachment:?}"),
+    }
+}
+
+fn publish(key: &netd_common::publish::PublishKey) -> String {
+    std::net::SocketAddr::new(key.address.into(), key.port).to_string()
+}
+
+struct Mac<'a>(&'a [u8; 6]);
+
+impl std::fmt::Display for Mac<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (position, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if position == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }

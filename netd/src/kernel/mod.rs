@@ -2,13 +2,18 @@
 //!
 //! The only door to netlink, namespaces and BPF. [`Kernel`] has two users: [`linux`] and [`fake`].
 
+pub mod bpf;
 pub mod datapath;
 pub mod facts;
 pub mod fake;
 pub mod flows;
 pub mod linux;
+pub mod mounts;
 pub mod netlink;
 pub mod netns;
+pub mod pins;
+pub mod probe;
+pub mod process;
 pub mod sockets;
 
 use crate::reconcile::observed::Observed;
@@ -44,4 +49,44 @@ pub struct Error {
     pub what: String,
     #[source]
     pub source: std::io::Error,
+}
+
+impl Error {
+    /// Says of a missing right what to do about it; the other errors of the system speak for themselves.
+    #[must_use]
+    pub fn new(what: impl Into<String>, source: std::io::Error) -> Self {
+        let source = match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => std::io::Error::new(
+                std::io::ErrorKind::PermissionDenied,
+                "not permitted; netd needs root (CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF)",
+            ),
+            Some(libc::EMFILE | libc::ENFILE) => {
+                std::io::Error::other(format!("{source}; raise the limit of open files (LimitNOFILE)"))
+            }
+            Some(_) | None => source,
+        };
+        Self { what: what.into(), source }
+    }
+
+    /// For `map_err`.
+    pub(crate) fn of(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::new(what, source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_right_says_what_to_do() {
+        let told = |errno| Error::new("create link nd1", std::io::Error::from_raw_os_error(errno)).to_string();
+        assert!(
+            told(libc::EPERM).starts_with("create link nd1: not permitted; netd needs root"),
+            "{}",
+            told(libc::EPERM)
+        );
+        assert!(told(libc::EMFILE).ends_with("(LimitNOFILE)"), "{}", told(libc::EMFILE));
+        assert_eq!(told(libc::ENODEV), "create link nd1: No such device (os error 19)");
+    }
 }

@@ -1,6 +1,7 @@
 //! What can be asked of netd, and what is refused?
 
 use super::port_map::PortMap;
+pub use super::refusal::Refusal;
 use super::state::{Mac, Protocol};
 use crate::kernel::facts::NodeFacts;
 use ipnetwork::IpNetwork;
@@ -114,21 +115,4 @@ pub struct HostSocket {
     pub address: IpAddr,
     /// Inode of the socket, by which its process can be found.
     pub inode: u32,
-}
-
-/// Why a command was refused: one line that says what, why and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("no container named \"{name}\"")]
-    UnknownContainer { name: String },
-}
-
-impl Refusal {
-    /// The stable code that the API carries.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::UnknownContainer { .. } => "unknown_container",
-        }
-    }
 }

@@ -1,10 +1,14 @@
 //! What can a user ask for, and what does netd remember of it?
 //!
 //! Pure data and rules: no I/O, no clock, not async. [`State::apply`](state::State::apply) is the only place where
-//! intent changes, and it either does all of a [`command::Command`] or nothing.
+//! intent changes, and it either does all of a [`command::Command`] or refuses it.
 
+pub mod apply;
 pub mod command;
 pub mod ipam;
 pub mod name;
 pub mod port_map;
+pub mod refusal;
 pub mod state;
+#[cfg(test)]
+pub mod testing;

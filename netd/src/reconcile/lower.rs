@@ -1,1 +1,280 @@
-//! (to be written)
+//! What does the kernel have to contain, so that the user has what was asked for?
+
+use super::op::SOCK_ADDR_PROGRAMS;
+use super::target::{Attachment, EndpointEntry, FdbEntry, Link, Port, Route, Target};
+use crate::kernel::facts::NodeFacts;
+use crate::model::state::{Container, Driver, Endpoint, Mac, Mode, Network, Protocol, PublishKey, State, Subnet};
+use ipnetwork::IpNetwork;
+use netd_common::Addr;
+use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, UNMASQUERADED};
+use netd_common::publish::{self, Publish};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Bytes, when neither the network nor an uplink says otherwise: Ethernet's (RFC 894).
+const MTU_DEFAULT: u32 = 1500;
+
+/// `netns_dir` is the folder of the namespaces that netd makes, `/run/netns`.
+#[must_use]
+pub fn lower(state: &State, facts: &NodeFacts, netns_dir: &Path) -> Target {
+    let mut target = Target::default();
+    lower_node(&mut target, facts);
+    for network in state.networks.values() {
+        lower_network(&mut target, network);
+    }
+    let mtu = facts.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(MTU_DEFAULT);
+    for container in state.containers.values() {
+        lower_container(&mut target, container, &Surroundings { state, mtu, netns_dir });
+    }
+    lower_publishes(&mut target, state);
+    target
+}
+
+/// What a container stands in.
+struct Surroundings<'a> {
+    state: &'a State,
+    /// Of networks that set none.
+    mtu: u32,
+    netns_dir: &'a Path,
+}
+
+fn lower_node(target: &mut Target, facts: &NodeFacts) {
+    target.local_addresses.extend(facts.addresses.iter().map(|&address| Addr::from(address)));
+    for name in facts.uplinks.keys() {
+        target.uplinks.insert(name.clone());
+        target.attachments.insert(Attachment::UplinkIngress(name.clone()));
+        target.attachments.insert(Attachment::UplinkEgress(name.clone()));
+    }
+    target.attachments.extend(SOCK_ADDR_PROGRAMS.map(Attachment::SockAddr));
+}
+
+fn lower_network(target: &mut Target, network: &Network) {
+    match network.driver {
+        Driver::Bridge => {}
+        Driver::Host | Driver::None => return,
+    }
+    for subnet in &network.subnets {
+        target.gateways.insert(subnet.gateway);
+        target.local_addresses.insert(subnet.gateway.into());
+        target.routes.insert(subnet.subnet, Route::Unreachable);
+    }
+}
+
+fn lower_container(target: &mut Target, container: &Container, around: &Surroundings<'_>) {
+    match container.mode {
+        Mode::Bridge | Mode::None => {}
+        Mode::Host => return,
+    }
+    let namespace = namespace(container, around.netns_dir);
+    if container.netns.is_none() {
+        target.namespaces.insert(namespace.clone());
+    }
+    // One default route, however many networks: over the first that leads outside.
+    let leads_outside = |endpoint: &&Endpoint| {
+        around.state.networks.get(&endpoint.network).is_some_and(Network::is_outside) && endpoint.ipv4.is_some()
+    };
+    let way_out = container.endpoints.iter().find(leads_outside).map(|endpoint| endpoint.number);
+    for endpoint in &container.endpoints {
+        let Some(network) = around.state.networks.get(&endpoint.network) else { continue };
+        let plug = Plug { endpoint, network, is_way_out: way_out == Some(endpoint.number) };
+        lower_endpoint(target, &plug, namespace.clone(), network.mtu.unwrap_or(around.mtu));
+    }
+}
+
+/// Where the namespace of a container is.
+#[must_use]
+pub fn namespace(container: &Container, netns_dir: &Path) -> PathBuf {
+    container.netns.clone().unwrap_or_else(|| netns_dir.join(&container.name))
+}
+
+/// One endpoint, with the network it is plugged into.
+struct Plug<'a> {
+    endpoint: &'a Endpoint,
+    network: &'a Network,
+    is_way_out: bool,
+}
+
+impl Plug<'_> {
+    /// The subnet of the family of `address`.
+    fn subnet_of(&self, address: IpNetwork) -> Option<&Subnet> {
+        self.network.subnets.iter().find(|subnet| subnet.subnet.is_ipv4() == address.is_ipv4())
+    }
+
+    fn gateway_of(&self, address: Option<IpNetwork>) -> Option<IpAddr> {
+        Some(self.subnet_of(address?)?.gateway)
+    }
+
+    fn flags(&self) -> u32 {
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        flag(self.network.internal, INTERNAL)
+            | flag(!self.network.icc, ISOLATED)
+            | flag(!self.network.masquerade, UNMASQUERADED)
+    }
+}
+
+fn lower_endpoint(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, mtu: u32) {
+    let (endpoint, number) = (plug.endpoint, plug.network.number);
+    let (link, mac, flags) = (&endpoint.host_interface, endpoint.mac.0, plug.flags());
+    let (gateway4, gateway6) = (plug.gateway_of(endpoint.ipv4), plug.gateway_of(endpoint.ipv6));
+    let gateway_mac = gateway4.and_then(Mac::of_gateway).unwrap_or(Mac([0; 6])).0;
+    let addresses: BTreeSet<IpNetwork> = endpoint.ipv4.into_iter().chain(endpoint.ipv6).collect();
+
+    for address in &addresses {
+        let key = EndpointKey { address: address.ip().into(), network: number };
+        let entry = EndpointEntry { link: link.clone(), endpoint: endpoint.number, flags, mac };
+        target.endpoints.insert(key, entry);
+        if let Some(subnet) = plug.subnet_of(*address) {
+            let route = Route::Endpoint { link: link.clone(), source: subnet.gateway, mac };
+            target.routes.insert(address.ip().into(), route);
+        }
+    }
+    let default_routes = if plug.is_way_out { gateway4.into_iter().chain(gateway6).collect() } else { BTreeSet::new() };
+    let interface = endpoint.interface.clone();
+    target.links.insert(link.clone(), Link { namespace, interface, mac, gateway_mac, mtu, addresses, default_routes });
+    target.attachments.insert(Attachment::ContainerEgress(link.clone()));
+    target.fdb.insert((number, mac), FdbEntry { link: link.clone(), flags });
+    let address = |address: Option<IpAddr>| address.map_or(Addr::NONE, Addr::from);
+    let port = Port {
+        network: number,
+        endpoint: endpoint.number,
+        flags,
+        ipv4: address(endpoint.ipv4.map(|ipv4| ipv4.ip())),
+        ipv6: address(endpoint.ipv6.map(|ipv6| ipv6.ip())),
+        gateway4: address(gateway4),
+        gateway6: address(gateway6),
+        mac,
+        gateway_mac,
+    };
+    target.ports.insert(link.clone(), port);
+}
+
+fn lower_publishes(target: &mut Target, state: &State) {
+    for (key, publish) in &state.publishes {
+        let Some(container) = state.containers.get(&publish.container) else { continue };
+        let Ok(endpoint) = container.published_endpoint(state) else { continue };
+        let Some(network) = state.networks.get(&endpoint.network) else { continue };
+        let value = Publish {
+            address: endpoint.ipv4.map_or(Addr::NONE, |ipv4| ipv4.ip().into()),
+            network: network.number,
+            endpoint: endpoint.number,
+            port: publish.container_port,
+            pad: [0; 2],
+        };
+        target.publishes.insert(key_of(key), value);
+    }
+}
+
+/// How the map names a published port.
+#[must_use]
+pub fn key_of(key: &PublishKey) -> publish::PublishKey {
+    let protocol = match key.protocol {
+        Protocol::Tcp => publish::TCP,
+        Protocol::Udp => publish::UDP,
+        Protocol::Sctp => publish::SCTP,
+    };
+    publish::PublishKey { address: key.host_ip.into(), port: key.host_port, protocol, pad: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::command::{Command, ContainerSpec, NetworkSpec};
+    use crate::model::testing::{container, context, facts, network, publish, state};
+
+    fn lowered(commands: &[Command]) -> Target {
+        let mut state = state();
+        for command in commands {
+            state.apply(command, &context()).unwrap();
+        }
+        lower(&state, &facts(), Path::new("/run/netns"))
+    }
+
+    fn on(name: &str, networks: &[&str]) -> ContainerSpec {
+        ContainerSpec { networks: networks.iter().map(|&n| n.to_owned()).collect(), ..container(name) }
+    }
+
+    #[test]
+    fn a_container_on_the_bridge_is_a_link_with_all_its_entries() {
+        let target = lowered(&[publish("web", &["8080:80", "127.0.0.1:53:53/udp"])]);
+        assert_eq!(target.namespaces, ["client", "web"].map(|n| Path::new("/run/netns").join(n)).into());
+        let gateway: IpAddr = "10.208.0.1".parse().unwrap();
+        let web: IpAddr = "10.208.0.2".parse().unwrap();
+        let mac = [0x02, 0x42, 10, 208, 0, 2];
+        let gateway_mac = [0x02, 0x42, 10, 208, 0, 1];
+        assert_eq!(
+            target.links["nd1"],
+            Link {
+                namespace: "/run/netns/web".into(),
+                interface: "eth0".to_owned(),
+                mac,
+                gateway_mac,
+                mtu: 1500,
+                addresses: ["10.208.0.2/24".parse().unwrap()].into(),
+                default_routes: [gateway].into(),
+            }
+        );
+        assert_eq!(target.gateways, [gateway].into());
+        assert_eq!(target.routes[&"10.208.0.0/24".parse().unwrap()], Route::Unreachable);
+        let route = Route::Endpoint { link: "nd1".to_owned(), source: gateway, mac };
+        assert_eq!(target.routes[&"10.208.0.2/32".parse().unwrap()], route);
+        let key = EndpointKey { address: web.into(), network: 1 };
+        assert_eq!(target.endpoints[&key], EndpointEntry { link: "nd1".to_owned(), endpoint: 1, flags: 0, mac });
+        assert_eq!(target.fdb[&(1, mac)], FdbEntry { link: "nd1".to_owned(), flags: 0 });
+        assert_eq!(
+            target.ports["nd1"],
+            Port {
+                network: 1,
+                endpoint: 1,
+                flags: 0,
+                ipv4: web.into(),
+                ipv6: Addr::NONE,
+                gateway4: gateway.into(),
+                gateway6: Addr::NONE,
+                mac,
+                gateway_mac,
+            }
+        );
+        assert_eq!(
+            target
+                .publishes
+                .iter()
+                .map(|(k, v)| (k.address, k.port, k.protocol, v.address, v.port))
+                .collect::<Vec<_>>(),
+            [
+                (Addr::ANY_V4, 8080, publish::TCP, web.into(), 80),
+                (Addr::v4([127, 0, 0, 1]), 53, publish::UDP, web.into(), 53),
+            ]
+        );
+        assert!(target.local_addresses.contains(&gateway.into()) && target.local_addresses.len() == 3);
+        let expected = 2 + 2 + SOCK_ADDR_PROGRAMS.len();
+        assert_eq!(target.attachments.len(), expected, "two links, two hooks of the uplink, the cgroup's");
+    }
+
+    #[test]
+    fn networks_give_flags_mtu_and_the_way_out() {
+        let inner =
+            NetworkSpec { internal: true, no_icc: true, no_masquerade: true, mtu: Some(9000), ..network("inner") };
+        let target =
+            lowered(&[Command::CreateNetwork(inner), Command::CreateContainer(on("both", &["inner", "bridge"]))]);
+        let (inner, bridge) = (&target.links["nd3"], &target.links["nd4"]);
+        assert_eq!((inner.mtu, bridge.mtu), (9000, 1500));
+        assert!(inner.default_routes.is_empty(), "an internal network leads nowhere");
+        assert_eq!(bridge.default_routes, ["10.208.0.1".parse().unwrap()].into());
+        assert_eq!(target.ports["nd3"].flags, INTERNAL | ISOLATED | UNMASQUERADED);
+        assert_eq!(target.ports["nd4"].flags, 0);
+    }
+
+    #[test]
+    fn other_modes_have_no_links() {
+        let theirs = ContainerSpec { netns: Some("/run/theirs".into()), ..container("theirs") };
+        let target = lowered(&[
+            Command::CreateContainer(on("alone", &["none"])),
+            Command::CreateContainer(on("hosted", &["host"])),
+            Command::CreateContainer(theirs),
+        ]);
+        assert_eq!(target.links.len(), 3);
+        assert_eq!(target.links["nd3"].namespace, Path::new("/run/theirs"));
+        assert_eq!(target.namespaces, ["alone", "client", "web"].map(|n| Path::new("/run/netns").join(n)).into());
+    }
+}

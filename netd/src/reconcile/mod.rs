@@ -6,6 +6,7 @@
 pub mod lower;
 pub mod observed;
 pub mod op;
+pub mod pass;
 pub mod plan;
 pub mod run;
 pub mod status;

@@ -1,8 +1,85 @@
 //! What does the kernel contain now?
 
-use super::target::Target;
+use super::op::Op;
+use super::target::{Attachment, Route, Target};
+use std::path::Path;
 
 /// What was read of the kernel: the same shape as [`Target`], but another type, so that the two arguments of `plan`
 /// cannot be swapped.
+///
+/// An entry whose interface is gone has the link name `""` in its value. One whose *key* is the interface has a key that
+/// no link can have, such as `"#17"`; the kernel adapter knows what it means when it is asked to remove it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed(pub Target);
+
+impl Observed {
+    /// What a step that succeeded has changed. It saves looking again after each.
+    pub fn apply(&mut self, op: &Op) {
+        let Self(now) = self;
+        match op {
+            Op::RemovePublish(key) => drop(now.publishes.remove(key)),
+            Op::RemoveEndpoint(key) => drop(now.endpoints.remove(key)),
+            Op::RemovePort(link) => drop(now.ports.remove(link)),
+            Op::RemoveFdb(network, mac) => drop(now.fdb.remove(&(*network, *mac))),
+            Op::RemoveLocalAddress(address) => drop(now.local_addresses.remove(address)),
+            Op::RemoveUplink(name) => drop(now.uplinks.remove(name)),
+            // Flows come and go by themselves; nobody plans them.
+            Op::PurgeFlows(_) => {}
+            Op::Detach(attachment) => {
+                now.attachments.remove(attachment);
+                now.stale_attachments.remove(attachment);
+            }
+            Op::DeleteRoute(prefix) => drop(now.routes.remove(prefix)),
+            Op::DeleteGateway(gateway) => drop(now.gateways.remove(gateway)),
+            Op::DeleteLink(link) => delete_link(now, link),
+            Op::DeleteNamespace(path) => delete_namespace(now, path),
+            Op::CreateNamespace(path) => drop(now.namespaces.insert(path.clone())),
+            Op::CreateLink(name, link) => {
+                let mut bare = link.clone();
+                bare.addresses.clear();
+                bare.default_routes.clear();
+                now.links.insert(name.clone(), bare);
+            }
+            Op::ConfigureLink(name, link) => drop(now.links.insert(name.clone(), link.clone())),
+            Op::AddGateway(gateway) => drop(now.gateways.insert(*gateway)),
+            Op::SetRoute(prefix, route) => drop(now.routes.insert(*prefix, route.clone())),
+            Op::Attach(attachment) => drop(now.attachments.insert(attachment.clone())),
+            Op::SetUplink(name) => drop(now.uplinks.insert(name.clone())),
+            Op::SetLocalAddress(address) => drop(now.local_addresses.insert(*address)),
+            Op::SetPort(link, port) => drop(now.ports.insert(link.clone(), port.clone())),
+            Op::SetFdb(network, mac, entry) => drop(now.fdb.insert((*network, *mac), entry.clone())),
+            Op::SetEndpoint(key, entry) => drop(now.endpoints.insert(*key, entry.clone())),
+            Op::SetPublish(key, publish) => drop(now.publishes.insert(*key, *publish)),
+            Op::Renew(attachment) => drop(now.stale_attachments.remove(attachment)),
+        }
+    }
+}
+
+/// A link takes its programs and routes along; the entries that name its index stay, and name nothing.
+fn delete_link(now: &mut Target, link: &str) {
+    now.links.remove(link);
+    now.attachments.remove(&Attachment::ContainerEgress(link.to_owned()));
+    now.routes.retain(|_, route| match route {
+        Route::Endpoint { link: over, .. } => over != link,
+        Route::Unreachable => true,
+    });
+    for entry in now.endpoints.values_mut().filter(|entry| entry.link == link) {
+        entry.link.clear();
+    }
+    for entry in now.fdb.values_mut().filter(|entry| entry.link == link) {
+        entry.link.clear();
+    }
+    if let Some(port) = now.ports.remove(link) {
+        now.ports.insert(format!("#{link}"), port);
+    }
+}
+
+/// A veth pair ends with the namespace of either side.
+fn delete_namespace(now: &mut Target, path: &Path) {
+    now.namespaces.remove(path);
+    let gone: Vec<_> =
+        now.links.iter().filter(|(_, link)| link.namespace == path).map(|(name, _)| name.clone()).collect();
+    for link in gone {
+        delete_link(now, &link);
+    }
+}

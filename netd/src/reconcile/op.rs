@@ -26,6 +26,7 @@ pub enum Op {
     DeleteLink(LinkName),
     DeleteNamespace(PathBuf),
     CreateNamespace(PathBuf),
+    /// Make the pair and put its other side into the namespace; a [`Self::ConfigureLink`] always follows.
     CreateLink(LinkName, Link),
     /// Bring an existing link to this: what is missing or different is set, nothing else is touched.
     ConfigureLink(LinkName, Link),
@@ -38,6 +39,8 @@ pub enum Op {
     SetFdb(u32, [u8; 6], FdbEntry),
     SetEndpoint(EndpointKey, EndpointEntry),
     SetPublish(PublishKey, Publish),
+    /// Exchange the program of an attachment for this version's, in place.
+    Renew(Attachment),
 }
 
 /// Which flows to forget.
@@ -60,6 +63,37 @@ pub enum Phase {
     Configure,
     Attach,
     UpsertEntry,
+    /// Last: the new programs' maps are filled by now.
+    Renew,
+}
+
+impl Op {
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::RemovePublish(_)
+            | Self::RemoveEndpoint(_)
+            | Self::RemovePort(_)
+            | Self::RemoveFdb(..)
+            | Self::RemoveLocalAddress(_)
+            | Self::RemoveUplink(_) => Phase::RemoveEntry,
+            Self::PurgeFlows(_) => Phase::PurgeFlows,
+            Self::Detach(_) => Phase::Detach,
+            Self::DeleteRoute(_) | Self::DeleteGateway(_) | Self::DeleteLink(_) | Self::DeleteNamespace(_) => {
+                Phase::DeleteLink
+            }
+            Self::CreateNamespace(_) | Self::CreateLink(..) => Phase::CreateLink,
+            Self::ConfigureLink(..) | Self::AddGateway(_) | Self::SetRoute(..) => Phase::Configure,
+            Self::Attach(_) => Phase::Attach,
+            Self::SetUplink(_)
+            | Self::SetLocalAddress(_)
+            | Self::SetPort(..)
+            | Self::SetFdb(..)
+            | Self::SetEndpoint(..)
+            | Self::SetPublish(..) => Phase::UpsertEntry,
+            Self::Renew(_) => Phase::Renew,
+        }
+    }
 }
 
 /// Names of the cgroup programs, as the object file has them.

@@ -1,1 +1,196 @@
-//! (to be written)
+//! Which steps lead from what the kernel holds to what it should hold?
+//!
+//! A comparison, map by map. Two things make it more than that. A link that is made again has another interface index,
+//! so everything that names it is written again, whatever it says now (`Links`). And what was removed may still have
+//! flows, which are then forgotten (`purges`).
+
+use super::observed::Observed;
+use super::op::{FlowSelector, Op};
+use super::target::{Attachment, Link, LinkName, Route, Target};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The steps, in the order of their phases; none when all is as it should be.
+#[must_use]
+pub fn plan(target: &Target, observed: &Observed) -> Vec<Op> {
+    let Observed(now) = observed;
+    let links = Links::compare(target, now);
+    let mut ops = Vec::new();
+    remove_entries(&mut ops, target, now, &links);
+    let selectors = purges(target, now, &links);
+    if !selectors.is_empty() {
+        ops.push(Op::PurgeFlows(selectors.into_iter().collect()));
+    }
+    take_down(&mut ops, target, now, &links);
+    set_up(&mut ops, target, now, &links);
+    upsert_entries(&mut ops, target, now, &links);
+    ops
+}
+
+/// What becomes of the links.
+#[derive(Default)]
+struct Links<'a> {
+    deleted: BTreeSet<&'a str>,
+    created: BTreeSet<&'a str>,
+}
+
+impl<'a> Links<'a> {
+    fn compare(target: &'a Target, now: &'a Target) -> Self {
+        // A namespace that goes or comes is not the one that the link was seen in, even if the path is the same.
+        let stays =
+            |link: &Link| target.namespaces.contains(&link.namespace) == now.namespaces.contains(&link.namespace);
+        let same = |a: &Link, b: &Link| a.namespace == b.namespace && a.interface == b.interface && stays(a);
+        let mut links = Self::default();
+        for (name, link) in &now.links {
+            if !target.links.get(name).is_some_and(|wanted| same(wanted, link)) {
+                links.deleted.insert(name);
+            }
+        }
+        for name in target.links.keys() {
+            if !now.links.contains_key(name) || links.deleted.contains(name.as_str()) {
+                links.created.insert(name);
+            }
+        }
+        links
+    }
+
+    /// Whether what names this link now, names another than it should.
+    fn renews(&self, name: &str) -> bool {
+        self.deleted.contains(name) || self.created.contains(name)
+    }
+
+    fn renews_route(&self, route: &Route) -> bool {
+        match route {
+            Route::Endpoint { link, .. } => self.renews(link),
+            Route::Unreachable => false,
+        }
+    }
+
+    fn renews_attachment(&self, attachment: &Attachment) -> bool {
+        match attachment {
+            Attachment::ContainerEgress(link) => self.renews(link),
+            Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_) => false,
+        }
+    }
+}
+
+fn remove_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
+    ops.extend(removed(&target.publishes, &now.publishes, |_, _| false).map(|key| Op::RemovePublish(*key)));
+    let stale = removed(&target.endpoints, &now.endpoints, |_, entry| links.renews(&entry.link));
+    ops.extend(stale.map(|key| Op::RemoveEndpoint(*key)));
+    let stale = removed(&target.ports, &now.ports, |link, _| links.renews(link));
+    ops.extend(stale.map(|link| Op::RemovePort(link.clone())));
+    let stale = removed(&target.fdb, &now.fdb, |_, entry| links.renews(&entry.link));
+    ops.extend(stale.map(|&(network, mac)| Op::RemoveFdb(network, mac)));
+    ops.extend(now.local_addresses.difference(&target.local_addresses).map(|&address| Op::RemoveLocalAddress(address)));
+    ops.extend(now.uplinks.difference(&target.uplinks).map(|name| Op::RemoveUplink(name.clone())));
+}
+
+/// The flows of endpoints that are gone or get another link, and of published ports that are gone or lead elsewhere.
+fn purges(target: &Target, now: &Target, links: &Links<'_>) -> BTreeSet<FlowSelector> {
+    let numbers = |of: &Target, counts: &dyn Fn(&LinkName) -> bool| -> BTreeSet<u32> {
+        let ports = of.ports.iter().map(|(link, port)| (link, port.endpoint));
+        let endpoints = of.endpoints.values().map(|entry| (&entry.link, entry.endpoint));
+        ports.chain(endpoints).filter(|(link, _)| counts(link)).map(|(_, endpoint)| endpoint).collect()
+    };
+    let live = numbers(target, &|link| !links.renews(link));
+    let gone = numbers(now, &|_| true).into_iter().filter(|endpoint| !live.contains(endpoint));
+    let publishes = joined(&target.publishes, &now.publishes).filter_map(|(key, wanted, present)| {
+        let endpoint = present.filter(|&present| wanted != Some(present))?.endpoint;
+        Some(FlowSelector::Publish { key: *key, endpoint })
+    });
+    gone.map(FlowSelector::Endpoint).chain(publishes).collect()
+}
+
+fn take_down(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
+    let stale = now
+        .attachments
+        .iter()
+        .filter(|&attachment| !target.attachments.contains(attachment) || links.renews_attachment(attachment));
+    ops.extend(stale.cloned().map(Op::Detach));
+    ops.extend(removed(&target.routes, &now.routes, |_, _| false).map(|prefix| Op::DeleteRoute(*prefix)));
+    ops.extend(now.gateways.difference(&target.gateways).map(|&gateway| Op::DeleteGateway(gateway)));
+    ops.extend(links.deleted.iter().map(|&name| Op::DeleteLink(name.to_owned())));
+    ops.extend(now.namespaces.difference(&target.namespaces).cloned().map(Op::DeleteNamespace));
+}
+
+fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
+    ops.extend(target.namespaces.difference(&now.namespaces).cloned().map(Op::CreateNamespace));
+    let created = target.links.iter().filter(|(name, _)| links.created.contains(name.as_str()));
+    ops.extend(created.map(|(name, link)| Op::CreateLink(name.clone(), link.clone())));
+    let configured = upserted(&target.links, &now.links, |name, _| links.created.contains(name.as_str()));
+    ops.extend(configured.map(|(name, link)| Op::ConfigureLink(name.clone(), link.clone())));
+    ops.extend(target.gateways.difference(&now.gateways).map(|&gateway| Op::AddGateway(gateway)));
+    let routes = upserted(&target.routes, &now.routes, |_, route| links.renews_route(route));
+    ops.extend(routes.map(|(prefix, route)| Op::SetRoute(*prefix, route.clone())));
+    let missing = target
+        .attachments
+        .iter()
+        .filter(|&attachment| !now.attachments.contains(attachment) || links.renews_attachment(attachment));
+    ops.extend(missing.cloned().map(Op::Attach));
+}
+
+/// Ports before endpoints: an address is announced when packets from it are already let in.
+fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
+    ops.extend(target.uplinks.difference(&now.uplinks).map(|name| Op::SetUplink(name.clone())));
+    ops.extend(target.local_addresses.difference(&now.local_addresses).map(|&address| Op::SetLocalAddress(address)));
+    let ports = upserted(&target.ports, &now.ports, |link, _| links.renews(link));
+    ops.extend(ports.map(|(link, port)| Op::SetPort(link.clone(), port.clone())));
+    let fdb = upserted(&target.fdb, &now.fdb, |_, entry| links.renews(&entry.link));
+    ops.extend(fdb.map(|(&(network, mac), entry)| Op::SetFdb(network, mac, entry.clone())));
+    let endpoints = upserted(&target.endpoints, &now.endpoints, |_, entry| links.renews(&entry.link));
+    ops.extend(endpoints.map(|(key, entry)| Op::SetEndpoint(*key, entry.clone())));
+    let publishes = upserted(&target.publishes, &now.publishes, |_, _| false);
+    ops.extend(publishes.map(|(key, publish)| Op::SetPublish(*key, *publish)));
+    // A former version's programs go on with their own maps until the new ones are filled.
+    ops.extend(now.stale_attachments.intersection(&target.attachments).cloned().map(Op::Renew));
+}
+
+/// The keys of `now` that `target` lacks, or whose present value is `stale` although it may look right.
+fn removed<'a, K: Ord, V>(
+    target: &'a BTreeMap<K, V>,
+    now: &'a BTreeMap<K, V>,
+    stale: impl Fn(&K, &V) -> bool + 'a,
+) -> impl Iterator<Item = &'a K> {
+    joined(target, now).filter_map(move |(key, wanted, present)| match (wanted, present) {
+        (None, Some(_)) => Some(key),
+        (Some(_), Some(present)) => stale(key, present).then_some(key),
+        (_, None) => None,
+    })
+}
+
+/// The entries of `target` that `now` lacks or has otherwise, or that are to be written `anew` whatever `now` has.
+fn upserted<'a, K: Ord, V: PartialEq>(
+    target: &'a BTreeMap<K, V>,
+    now: &'a BTreeMap<K, V>,
+    anew: impl Fn(&K, &V) -> bool + 'a,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    joined(target, now).filter_map(move |(key, wanted, present)| {
+        let wanted = wanted?;
+        (present != Some(wanted) || anew(key, wanted)).then_some((key, wanted))
+    })
+}
+
+/// Every key of either map with what each has for it, in order. One walk over both instead of a search for each key: of
+/// ten thousand entries nearly all are alike, and every change of the state pays for comparing them.
+fn joined<'a, K: Ord, V>(
+    target: &'a BTreeMap<K, V>,
+    now: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {
+    let (mut target, mut now) = (target.iter().peekable(), now.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (target.peek(), now.peek()) {
+            (Some((wanted, _)), Some((present, _))) => wanted.cmp(present),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let wanted = if order.is_le() { target.next() } else { None };
+        let present = if order.is_ge() { now.next() } else { None };
+        let (key, _) = wanted.or(present)?;
+        Some((key, wanted.map(|(_, value)| value), present.map(|(_, value)| value)))
+    })
+}
+
+#[cfg(test)]
+mod tests;

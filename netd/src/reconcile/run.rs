@@ -1,11 +1,25 @@
 //! When is the kernel looked at and changed?
+//!
+//! A change of the state is carried out at once. A word from netlink is not: it comes in crowds, netd's own steps cause
+//! it too, and a look at the kernel costs time. So a look waits a moment for the rest of the crowd, and then for as long
+//! as keeps all looks below a fifth of the time.
 
+use super::pass::{Look, Reconciler};
 use super::status::Status;
 use crate::kernel::Kernel;
 use crate::kernel::facts::NodeFacts;
 use crate::model::state::State;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, watch};
+
+/// How long a word from netlink waits for more.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+/// After a look, this many times what it took is left to other things.
+const REST_AFTER_LOOK: u32 = 4;
+/// The kernel is looked at this often although nobody said that it changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// All that the loop listens to and tells.
 #[derive(Debug)]
@@ -22,6 +36,113 @@ pub struct Wiring {
 }
 
 /// Keeps the kernel in step until told to stop. Blocks: give it a thread of its own.
-pub fn run<K: Kernel>(_kernel: K, _wiring: Wiring) {
-    todo!()
+pub fn run<K: Kernel>(kernel: K, mut wiring: Wiring) {
+    // Only the waiting is async: a kernel may well have a runtime of its own, and they must not nest.
+    let runtime = match Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!("the reconciler has no runtime: {error}"),
+    };
+    let mut reconciler = Reconciler::new(kernel, wiring.netns_dir.clone());
+    let mut schedule = Schedule::starting_at(Instant::now());
+    let mut is_first = true;
+    loop {
+        let begun = Instant::now();
+        let look = schedule.look(begun);
+        if look == Look::Anew {
+            // What they say is about to be seen.
+            while wiring.changed.try_recv().is_ok() {}
+        }
+        let state = wiring.state.borrow_and_update().clone();
+        let outcome = reconciler.pass(&state, look, begun);
+        if outcome.looked == Look::Anew {
+            schedule.looked(begun, Instant::now());
+        }
+        if is_first {
+            tracing::info!(revision = state.revision, "start: {} steps planned", outcome.planned);
+            is_first = false;
+        }
+        tracing::debug!(revision = state.revision, planned = outcome.planned, took = ?begun.elapsed(), "pass");
+        tell(&wiring.facts, reconciler.facts());
+        tell(&wiring.status, &Arc::new(outcome.status));
+        if runtime.block_on(wait(&mut wiring, &mut schedule, reconciler.retry_due())) == Wake::Stop {
+            return;
+        }
+    }
 }
+
+fn tell<T: PartialEq>(news: &watch::Sender<Arc<T>>, value: &Arc<T>) {
+    news.send_if_modified(|told| {
+        let differs = told != value;
+        if differs {
+            *told = Arc::clone(value);
+        }
+        differs
+    });
+}
+
+/// When the kernel is looked at next.
+#[derive(Debug)]
+struct Schedule {
+    /// The regular look.
+    interval_due: Instant,
+    /// The look that netlink asked for.
+    asked_due: Option<Instant>,
+    /// Not before.
+    rested: Instant,
+    is_netlink_open: bool,
+}
+
+impl Schedule {
+    const fn starting_at(now: Instant) -> Self {
+        Self { interval_due: now, asked_due: None, rested: now, is_netlink_open: true }
+    }
+
+    fn look(&self, now: Instant) -> Look {
+        if self.due() <= now { Look::Anew } else { Look::Remembered }
+    }
+
+    fn due(&self) -> Instant {
+        self.asked_due.map_or(self.interval_due, |asked| asked.min(self.interval_due))
+    }
+
+    /// Netlink says that something changed. The first word of a crowd sets the time.
+    fn asked(&mut self, now: Instant) {
+        self.asked_due.get_or_insert((now + DEBOUNCE).max(self.rested));
+    }
+
+    fn looked(&mut self, begun: Instant, ended: Instant) {
+        self.asked_due = None;
+        self.interval_due = ended + LOOK_INTERVAL;
+        self.rested = ended + ended.saturating_duration_since(begun) * REST_AFTER_LOOK;
+    }
+}
+
+/// Why the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Pass,
+    Stop,
+}
+
+/// Until the state has changed, a look or a retry is due, or the end has come. A peer that is gone is the end too, except
+/// netlink: without it drift is still found by the regular look.
+async fn wait(wiring: &mut Wiring, schedule: &mut Schedule, retry_due: Option<Instant>) -> Wake {
+    loop {
+        let due = retry_due.map_or(schedule.due(), |retry| retry.min(schedule.due()));
+        tokio::select! {
+            biased;
+            _ = wiring.stop.wait_for(|stop| *stop) => return Wake::Stop,
+            changed = wiring.state.changed() => {
+                return if changed.is_ok() { Wake::Pass } else { Wake::Stop };
+            }
+            word = wiring.changed.recv(), if schedule.is_netlink_open && schedule.asked_due.is_none() => match word {
+                Some(()) => schedule.asked(Instant::now()),
+                None => schedule.is_netlink_open = false,
+            },
+            () = tokio::time::sleep_until(due.into()) => return Wake::Pass,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,15 @@
 //! How is each object doing?
 
-use crate::model::state::PublishKey;
+use super::lower::namespace;
+use super::op::Op;
+use super::target::{Attachment, Route};
+use crate::model::state::{Protocol, PublishKey, State};
+use ipnetwork::IpNetwork;
+use netd_common::endpoint::EndpointKey;
+use netd_common::publish;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 /// An object as a user names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,4 +28,90 @@ pub struct Status {
     pub observed_revision: u64,
     /// What went wrong, by object; an object that is ready is not here.
     pub failing: BTreeMap<Object, String>,
+}
+
+/// Whose the things in the kernel are. Made only when something fails.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    /// Containers by what is theirs.
+    links: BTreeMap<String, String>,
+    namespaces: BTreeMap<PathBuf, String>,
+    addresses: BTreeMap<EndpointKey, String>,
+    macs: BTreeMap<(u32, [u8; 6]), String>,
+    /// Containers and networks.
+    prefixes: BTreeMap<IpNetwork, Object>,
+    gateways: BTreeMap<IpAddr, String>,
+}
+
+impl Owners {
+    #[must_use]
+    pub fn of(state: &State, netns_dir: &Path) -> Self {
+        let mut owners = Self::default();
+        for network in state.networks.values() {
+            for subnet in &network.subnets {
+                owners.gateways.insert(subnet.gateway, network.name.clone());
+                owners.prefixes.insert(subnet.subnet, Object::Network(network.name.clone()));
+            }
+        }
+        for container in state.containers.values() {
+            let name = || container.name.clone();
+            owners.namespaces.insert(namespace(container, netns_dir), name());
+            for endpoint in &container.endpoints {
+                owners.links.insert(endpoint.host_interface.clone(), name());
+                let Some(network) = state.networks.get(&endpoint.network) else { continue };
+                owners.macs.insert((network.number, endpoint.mac.0), name());
+                for address in endpoint.ipv4.into_iter().chain(endpoint.ipv6).map(|address| address.ip()) {
+                    let key = EndpointKey { address: address.into(), network: network.number };
+                    owners.addresses.insert(key, name());
+                    owners.prefixes.insert(address.into(), Object::Container(name()));
+                }
+            }
+        }
+        owners
+    }
+
+    /// The object that a step is about; none when it is none of this state's.
+    #[must_use]
+    pub fn object_of(&self, op: &Op) -> Option<Object> {
+        let container = |name: Option<&String>| name.cloned().map(Object::Container);
+        match op {
+            Op::RemovePublish(key) | Op::SetPublish(key, _) => published(key),
+            Op::RemoveEndpoint(key) | Op::SetEndpoint(key, _) => container(self.addresses.get(key)),
+            Op::RemovePort(link)
+            | Op::SetPort(link, _)
+            | Op::DeleteLink(link)
+            | Op::CreateLink(link, _)
+            | Op::ConfigureLink(link, _)
+            | Op::Attach(Attachment::ContainerEgress(link))
+            | Op::Detach(Attachment::ContainerEgress(link))
+            | Op::Renew(Attachment::ContainerEgress(link))
+            | Op::SetRoute(_, Route::Endpoint { link, .. }) => container(self.links.get(link)),
+            Op::RemoveFdb(network, mac) | Op::SetFdb(network, mac, _) => container(self.macs.get(&(*network, *mac))),
+            Op::CreateNamespace(path) | Op::DeleteNamespace(path) => container(self.namespaces.get(path)),
+            Op::DeleteRoute(prefix) | Op::SetRoute(prefix, Route::Unreachable) => self.prefixes.get(prefix).cloned(),
+            Op::AddGateway(gateway) | Op::DeleteGateway(gateway) => {
+                self.gateways.get(gateway).cloned().map(Object::Network)
+            }
+            Op::RemoveLocalAddress(_)
+            | Op::SetLocalAddress(_)
+            | Op::RemoveUplink(_)
+            | Op::SetUplink(_)
+            | Op::PurgeFlows(_)
+            | Op::Attach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
+            | Op::Detach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
+            | Op::Renew(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_)) => {
+                Some(Object::Node)
+            }
+        }
+    }
+}
+
+fn published(key: &publish::PublishKey) -> Option<Object> {
+    let protocol = match key.protocol {
+        publish::TCP => Protocol::Tcp,
+        publish::UDP => Protocol::Udp,
+        publish::SCTP => Protocol::Sctp,
+        _unknown => return None,
+    };
+    Some(Object::Publish(PublishKey { host_ip: key.address.into(), protocol, host_port: key.port }))
 }

@@ -28,6 +28,8 @@ pub struct Target {
     pub routes: BTreeMap<IpNetwork, Route>,
     /// Programs on interfaces and on the cgroup.
     pub attachments: BTreeSet<Attachment>,
+    /// Attachments that run a former version's program, or run on its maps. Empty in a target.
+    pub stale_attachments: BTreeSet<Attachment>,
     pub endpoints: BTreeMap<EndpointKey, EndpointEntry>,
     /// `PORTS_BY_IF`, by link.
     pub ports: BTreeMap<LinkName, Port>,

@@ -1,0 +1,326 @@
+//! Which flow does a packet belong to, and how is a new one opened?
+//!
+//! A flow is two mirrored entries of one table ([`netd_common::flow`]). Adding the answerer's entry, which fails when
+//! there is one, *is* the allocation of the source port. The table is an LRU and may take one entry of a pair; the other
+//! puts it back, within [`SEEN_GRANULARITY_NS`] of its next packet.
+
+use crate::frame::{Attempt, Frame, Stack, Wire};
+use crate::parse::{Packet, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use crate::tables::{InsertError, Room, Tables};
+use netd_common::Addr;
+use netd_common::drop::DropReason;
+use netd_common::flow::{
+    ANSWERED, FIN_ANSWERER, FIN_OPENER, Flow, FlowKey, Nominee, OUTSIDE, REPLY, RESET, SEEN_GRANULARITY_NS, State,
+};
+use netd_common::limits::{NOMINEES_MAX, SNAT_PORT_MIN, SNAT_TRIES_MAX};
+use netd_common::publish::TCP;
+
+/// What a flow says of one of its packets: the tuple to write, and where to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    pub source: Addr,
+    pub destination: Addr,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub target: Target,
+    /// Where the answers are seen.
+    pub partner_side: u8,
+}
+
+/// Where packets of a flow go, as [`Flow`] holds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// `TO_ENDPOINT`, `TO_UPLINK` or `TO_STACK` of [`netd_common::flow`].
+    pub kind: u8,
+    pub ifindex: u32,
+    pub endpoint: u32,
+}
+
+impl Step {
+    /// Field by field: a whole one would stand on the stack first.
+    #[inline(always)]
+    const fn read(&mut self, flow: &Flow) {
+        self.source = flow.source;
+        self.destination = flow.destination;
+        self.source_port = flow.source_port;
+        self.destination_port = flow.destination_port;
+        self.target.kind = flow.target;
+        self.target.ifindex = flow.ifindex;
+        self.target.endpoint = flow.endpoint;
+        self.partner_side = flow.partner_side;
+    }
+
+    /// Key of the entry that the answers find.
+    #[inline(always)]
+    const fn partner_key(&self, key: &FlowKey) -> FlowKey {
+        FlowKey {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol: key.protocol,
+            side: self.partner_side,
+            pad: [0; 2],
+        }
+    }
+}
+
+/// Finds the packet's flow, by `room.key`, notes the packet in it, and leaves what it says in `room.step`.
+#[inline(always)]
+pub fn find<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, packet: &Packet, room: &mut Room) -> bool {
+    let now_ns = frame.now_ns();
+    let len = u64::from(frame.len());
+    let Room { key, step, .. } = room;
+    let is_news = tables.with_flow(key, |flow| {
+        let history = next_history(flow, key.protocol, packet.tcp_flags);
+        let is_news = history != flow.history || now_ns.saturating_sub(flow.seen_ns) >= SEEN_GRANULARITY_NS;
+        if is_news {
+            flow.history = history;
+            flow.seen_ns = now_ns;
+        }
+        // Two processors may lose a count between them; the flow itself cannot be harmed.
+        flow.packets = flow.packets.wrapping_add(1);
+        flow.bytes = flow.bytes.wrapping_add(len);
+        step.read(flow);
+        is_news
+    });
+    match is_news {
+        Some(true) => {
+            tell_partner(tables, room, now_ns);
+            true
+        }
+        Some(false) => true,
+        None => false,
+    }
+}
+
+/// Brings the history to the other entry of the pair, or, where the LRU has taken that one, puts it back: without it the
+/// answers would find nothing.
+#[inline(never)]
+fn tell_partner<T: Tables>(tables: &T, room: &mut Room, now_ns: u64) {
+    let Room { key, entry_key, entry, .. } = room;
+    let is_there = tables.with_flow(key, |flow| {
+        *entry_key = flow.partner_key(key);
+        *entry = flow.partner(key, now_ns);
+    });
+    if is_there.is_none() {
+        return;
+    }
+    let history = entry.history;
+    if tables.with_flow(entry_key, |partner| partner.history = history).is_none() {
+        // A failure is tried again with the next news.
+        let _unrepaired = tables.insert_flow(entry_key, entry);
+    }
+}
+
+/// What a flow's history is after one more packet.
+#[inline(always)]
+const fn next_history(flow: &Flow, protocol: u8, tcp_flags: u8) -> u8 {
+    let is_reply = flow.flags & REPLY != 0;
+    let history = if is_reply { flow.history | ANSWERED } else { flow.history };
+    if protocol != TCP {
+        return history;
+    }
+    // A connection asked for over a finished one is a new one in the same place (RFC 6191).
+    if tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN && !is_reply && matches!(State::of(history), State::Closing) {
+        return 0;
+    }
+    if tcp_flags & TCP_RST != 0 {
+        return history | RESET;
+    }
+    if tcp_flags & TCP_FIN != 0 {
+        return history | if is_reply { FIN_ANSWERER } else { FIN_OPENER };
+    }
+    // Life after a reset: it was a stray one.
+    history & !RESET
+}
+
+/// What a flow to be opened needs beside its [`Step`], whose source port is a wish: [`open`] takes another when some flow
+/// has that tuple.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening {
+    /// Flags of [`netd_common::flow`] for the opener's entry.
+    pub flags: u8,
+    /// The endpoint the flow belongs to.
+    pub owner: u32,
+    /// The network that the opener is on; 0 when it is outside.
+    pub network: u32,
+    /// Where the answers go.
+    pub back: Target,
+    /// Whether the packet is not the first of its flow: the table was lost, or the flow slept past its timeout.
+    pub is_resumed: bool,
+}
+
+/// Opens the flow of the packet with the tuple `room.key`, which `room.step` and `room.opening` describe, and notes the
+/// packet in it.
+///
+/// # Errors
+/// [`DropReason::SnatExhausted`] when no port was free in [`SNAT_TRIES_MAX`] tries, [`DropReason::FlowTableFull`] when
+/// the table takes no entry.
+#[inline(always)]
+pub fn open<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<(), DropReason> {
+    match insert_pair(frame, tables, room) {
+        OPENED => Ok(()),
+        NO_PORT => Err(DropReason::SnatExhausted),
+        _ => Err(DropReason::FlowTableFull),
+    }
+}
+
+/// Adds both entries of the flow. It has a stack frame of its own; the kernel lets such a function return a number only.
+#[inline(never)]
+fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> u32 {
+    let now_ns = frame.now_ns();
+    let Room { key: from, step, opening, entry_key: key, entry: flow, head: _, pad: _ } = room;
+    *key = step.partner_key(from);
+    // The answerer's entry: what it writes does not depend on the port that will be found.
+    *flow = Flow {
+        source: from.destination,
+        destination: from.source,
+        source_port: from.destination_port,
+        destination_port: from.source_port,
+        history: if opening.is_resumed { ANSWERED } else { 0 },
+        flags: opening.flags | REPLY,
+        target: opening.back.kind,
+        partner_side: from.side,
+        ifindex: opening.back.ifindex,
+        endpoint: opening.back.endpoint,
+        owner: opening.owner,
+        partner_ifindex: step.target.ifindex,
+        partner_endpoint: step.target.endpoint,
+        partner_target: step.target.kind,
+        pad: [0; 3],
+        created_ns: now_ns,
+        seen_ns: now_ns,
+        packets: 0,
+        bytes: 0,
+    };
+    let mut reservation = Reservation { frame, tables, key, flow, tries: 0, result: NO_PORT };
+    frame.repeat(SNAT_TRIES_MAX, &mut reservation);
+    let Reservation { key, flow, result, .. } = reservation;
+    if result != OPENED {
+        return result;
+    }
+    step.source_port = key.destination_port;
+    // The opener's entry, field by field over the other: the stack has no room for a second one.
+    flow.source = step.source;
+    flow.destination = step.destination;
+    flow.source_port = step.source_port;
+    flow.destination_port = step.destination_port;
+    flow.flags = opening.flags;
+    flow.target = step.target.kind;
+    flow.partner_side = step.partner_side;
+    flow.ifindex = step.target.ifindex;
+    flow.endpoint = step.target.endpoint;
+    flow.partner_ifindex = opening.back.ifindex;
+    flow.partner_endpoint = opening.back.endpoint;
+    flow.partner_target = opening.back.kind;
+    flow.packets = 1;
+    flow.bytes = u64::from(frame.len());
+    match tables.insert_flow(from, flow) {
+        Ok(()) => OPENED,
+        Err(error) => {
+            tables.remove_flow(key);
+            // Another processor opened it between our look and our insert: that one counts.
+            let other = tables.with_flow(from, |other| step.read(other));
+            if error == InsertError::Exists && other.is_some() { OPENED } else { NO_ROOM }
+        }
+    }
+}
+
+/// What [`insert_pair`] returns.
+const OPENED: u32 = 0;
+const NO_PORT: u32 = 1;
+const NO_ROOM: u32 = 2;
+
+/// The search for a port that nobody has: the answerer's entry is added under it.
+struct Reservation<'a, F, T> {
+    frame: &'a F,
+    tables: &'a T,
+    key: &'a mut FlowKey,
+    flow: &'a mut Flow,
+    tries: u32,
+    /// [`OPENED`], or why not.
+    result: u32,
+}
+
+impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
+    #[inline(always)]
+    fn attempt(&mut self) -> bool {
+        let key = &mut *self.key;
+        // Only answers from outside could be meant for one of the host's own sockets.
+        if key.side != OUTSIDE || !self.frame.has_socket(key) {
+            match self.tables.insert_flow(key, self.flow) {
+                Ok(()) => {
+                    self.result = OPENED;
+                    return true;
+                }
+                Err(InsertError::Exists) => {}
+                Err(InsertError::Full) => self.result = NO_ROOM,
+            }
+        }
+        // The opener's source port is where the answers go; for an echo, the identifier.
+        key.destination_port = next_port(self.frame, key.destination_port, self.tries);
+        self.tries = self.tries.wrapping_add(1);
+        false
+    }
+}
+
+/// The next source port to try: once anywhere, then one after the other.
+#[inline(always)]
+fn next_port<F: Stack>(frame: &F, port: u16, tries: u32) -> u16 {
+    const PORTS: u32 = 65536 - SNAT_PORT_MIN as u32;
+    if tries == 0 {
+        // Scaled and not taken modulo, so that every port of the range can come, the last one too.
+        let offset = (u64::from(frame.random()) * u64::from(PORTS)) >> 32;
+        return SNAT_PORT_MIN.wrapping_add(offset as u16);
+    }
+    if port == u16::MAX { SNAT_PORT_MIN } else { port + 1 }
+}
+
+/// Deletes a pair.
+#[inline(always)]
+pub fn forget<T: Tables>(tables: &T, key: &FlowKey, step: &Step) {
+    tables.remove_flow(&step.partner_key(key));
+    tables.remove_flow(key);
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct NomineeBytes {
+    bytes: [u8; size_of::<Nominee>()],
+}
+
+// SAFETY: bytes.
+unsafe impl Wire for NomineeBytes {}
+
+/// Deletes the flows that the frame names as over, unless a packet has used them since: the agent's list is old news by
+/// the time it is read. The frame is a run of [`Nominee`]s behind an Ethernet header.
+///
+/// Returns how many pairs were deleted.
+#[inline(always)]
+pub fn collect<F: Frame + Stack, T: Tables>(frame: &F, tables: &T) -> u32 {
+    let mut deleted = 0;
+    let mut index = 0;
+    while index < NOMINEES_MAX as u32 {
+        let offset = crate::parse::ETHERNET_SIZE + index * size_of::<Nominee>() as u32;
+        let Some(record) = frame.load::<NomineeBytes>(offset) else { break };
+        // SAFETY: a Nominee is integers and byte arrays without padding, as `netd_common::layout` asserts.
+        let nominee: Nominee = unsafe { core::mem::transmute_copy(&record.bytes) };
+        let mut step = Step::default();
+        let is_unused = tables.with_flow(&nominee.key, |flow| {
+            step.read(flow);
+            flow.seen_ns == nominee.seen_ns
+        });
+        if is_unused == Some(true) {
+            let now_ns = frame.now_ns();
+            let partner_key = step.partner_key(&nominee.key);
+            let is_live = tables.with_flow(&partner_key, |partner| !partner.is_expired(partner_key.protocol, now_ns));
+            if is_live != Some(true) {
+                forget(tables, &nominee.key, &step);
+                deleted += 1;
+            }
+        }
+        index += 1;
+    }
+    deleted
+}

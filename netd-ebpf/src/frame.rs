@@ -1,0 +1,109 @@
+//! What can be asked of one packet, and of the stack that carries it?
+
+use netd_common::Addr;
+use netd_common::flow::FlowKey;
+
+/// Bytes as they stand on the wire: `repr(C)`, alignment 1, every bit pattern legal.
+///
+/// # Safety
+///
+/// The type must be made of `u8` arrays and such types only.
+pub unsafe trait Wire: Copy {}
+
+/// The kernel refused a change to the packet, or the packet is too short for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// One packet, link-layer header first.
+pub trait Frame {
+    /// Bytes of the whole packet. Not the IPv4 length field, which BIG TCP (Linux 6.3) sets to 0.
+    fn len(&self) -> u32;
+
+    /// The interface whose hook runs.
+    fn ifindex(&self) -> u32;
+
+    /// Whether a socket of the host sent it: it came in by no interface.
+    fn is_from_host(&self) -> bool;
+
+    /// Whether the link layer addressed it to this host.
+    fn is_for_host(&self) -> bool;
+
+    /// Whether a VLAN tag stands beside it.
+    fn has_vlan_tag(&self) -> bool;
+
+    /// Reads a whole header into `header`, and says whether the packet is long enough.
+    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool;
+
+    /// Reads a whole, small header; none when the packet is too short.
+    #[inline(always)]
+    fn load<T: Wire>(&self, offset: u32) -> Option<T> {
+        // SAFETY: any bytes are a legal T (`Wire`).
+        let mut header = unsafe { core::mem::zeroed() };
+        if self.read(offset, &mut header) { Some(header) } else { None }
+    }
+
+    /// Overwrites bytes. The checksums are the caller's business.
+    ///
+    /// # Errors
+    /// When the packet is too short or cannot be made writable.
+    fn store<T: Wire>(&mut self, offset: u32, value: &T) -> Result<(), Refused>;
+
+    /// Adds `difference` to the TCP, UDP or ICMP checksum at `offset`, and to what the kernel remembers of it.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    fn update_checksum(&mut self, offset: u32, difference: u32, of: ChecksumOf) -> Result<(), Refused>;
+
+    /// Marks it as addressed to the host, so that the receiver behind `redirect_peer` accepts it (needed before 6.15).
+    fn accept(&mut self);
+}
+
+/// What a changed checksum covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChecksumOf {
+    /// The bytes that changed are in the pseudo-header (addresses). Anything else must not say so, or the kernel's own
+    /// sum over the packet is spoilt.
+    PseudoHeader,
+    /// As [`Self::PseudoHeader`], in UDP, where zero means "none" and stays (RFC 768).
+    UdpPseudoHeader,
+    /// The bytes that changed are in the segment itself.
+    Segment,
+    /// As [`Self::Segment`], in UDP.
+    UdpSegment,
+}
+
+/// What the host's stack would do with a packet.
+pub trait Stack {
+    /// Where the host routes a packet that came in by this frame's interface.
+    fn route(&self, source: Addr, destination: Addr, protocol: u8) -> Route;
+
+    /// Whether a socket of the host answers to this tuple: it is connected so, listens or is bound there, or lingers in
+    /// TIME_WAIT. `tuple` is what the socket would receive.
+    fn has_socket(&self, tuple: &FlowKey) -> bool;
+
+    /// Nanoseconds, monotonic.
+    fn now_ns(&self) -> u64;
+
+    fn random(&self) -> u32;
+
+    /// Attempts until one succeeds, at most `times`. In the kernel the attempt is verified once, and not once a turn
+    /// (`bpf_loop`, Linux 5.17).
+    fn repeat<A: Attempt>(&self, times: u32, attempts: &mut A);
+}
+
+/// Something to be tried again.
+pub trait Attempt {
+    /// Whether it succeeded.
+    fn attempt(&mut self) -> bool;
+}
+
+/// Answer of [`Stack::route`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Out of this interface; `source` is the address that the host uses there, none when the kernel did not say.
+    Via { ifindex: u32, source: Addr },
+    /// The host does not know, or has a route that says no.
+    Unreachable,
+    /// The destination is the host itself, or the kernel does not forward from this interface.
+    NotForwarded,
+}

@@ -1,0 +1,77 @@
+//! How do the host's own programs reach published ports, and how are these ports kept for the containers?
+//!
+//! A socket that dials a published port is turned to the container when it dials, so nothing is translated per packet.
+//! What it dialled is remembered, for `getpeername` and for the source that `recvmsg` tells. Only sockets of the
+//! namespace that netd serves are touched: these programs see every process below their cgroup.
+
+use crate::published;
+use crate::tables::Tables;
+use netd_common::Addr;
+use netd_common::publish::{Publish, PublishKey};
+use netd_common::sock::{Dialled, SockKey};
+
+/// One call of a socket, as a cgroup program sees it (`struct bpf_sock_addr`).
+pub trait Call {
+    /// `SO_NETNS_COOKIE` of the socket's namespace.
+    fn netns_cookie(&self) -> u64;
+    /// `SO_COOKIE` of the socket.
+    fn cookie(&self) -> u64;
+    fn protocol(&self) -> u8;
+    /// The address in the call: v4-mapped for IPv4, and as it is in a call of an IPv6 socket.
+    fn address(&self) -> Addr;
+    fn port(&self) -> u16;
+    /// Exchanges both.
+    fn redirect(&mut self, address: Addr, port: u16);
+}
+
+/// `connect`, and `sendmsg` of an unconnected socket: dial the container instead.
+#[inline(always)]
+pub fn dial<C: Call, T: Tables>(call: &mut C, tables: &T) {
+    if call.netns_cookie() != tables.netns_cookie() {
+        return;
+    }
+    let address = dialled_address(call.address());
+    let port = call.port();
+    let Some(publish) = published::find(tables, &address, port, call.protocol()) else { return };
+    let key = sock_key(call, &publish);
+    tables.remember_dialled(&key, &Dialled { address: call.address(), port, pad: [0; 2] });
+    call.redirect(publish.address, publish.port);
+}
+
+/// `recvmsg` and `getpeername`: tell what was dialled.
+#[inline(always)]
+pub fn undial<C: Call, T: Tables>(call: &mut C, tables: &T) {
+    if call.netns_cookie() != tables.netns_cookie() {
+        return;
+    }
+    let key = SockKey { cookie: call.cookie(), address: call.address(), port: call.port(), pad: [0; 6] };
+    if let Some(dialled) = tables.dialled(&key) {
+        call.redirect(dialled.address, dialled.port);
+    }
+}
+
+/// `bind`: whether the address is free of published ports.
+#[must_use]
+#[inline(always)]
+pub fn may_bind<C: Call, T: Tables>(call: &C, tables: &T) -> bool {
+    let port = call.port();
+    if port == 0 || call.netns_cookie() != tables.netns_cookie() {
+        return true;
+    }
+    let address = call.address();
+    let protocol = call.protocol();
+    let is_taken = |address| tables.publish(&PublishKey { address, port, protocol, pad: 0 }).is_some();
+    // An IPv6 wildcard takes IPv4 too, unless the socket says otherwise (RFC 3493 section 5.3), which is not seen here.
+    !(is_taken(address) || is_taken(Addr::ANY_V4) && (address.is_v4() || address == Addr::ANY_V6))
+}
+
+/// An unspecified destination means the host itself.
+#[inline(always)]
+fn dialled_address(address: Addr) -> Addr {
+    if address == Addr::ANY_V4 { Addr::v4([127, 0, 0, 1]) } else { address }
+}
+
+#[inline(always)]
+fn sock_key<C: Call>(call: &C, publish: &Publish) -> SockKey {
+    SockKey { cookie: call.cookie(), address: publish.address, port: publish.port, pad: [0; 6] }
+}

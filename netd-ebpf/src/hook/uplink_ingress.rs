@@ -1,0 +1,80 @@
+//! What arrives from the outside: an answer, a published port, or not ours?
+//!
+//! What is not ours passes untouched, malformed or not: the host's stack is its judge. Time to live is not taken here:
+//! the host's address is where these packets were sent, so no hop lies behind it.
+
+use crate::conntrack::{self, Target};
+use crate::forward;
+use crate::frame::{Frame, Route, Stack};
+use crate::parse::{self, ETHERTYPE_IPV4, Kind, Packet};
+use crate::published;
+use crate::tables::{Room, Tables};
+use crate::verdict::{Verdict, Walk};
+use netd_common::drop::DropReason;
+use netd_common::flow::{FlowKey, OUTSIDE, TO_UPLINK};
+
+#[inline(always)]
+pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
+    if !frame.is_for_host() || frame.has_vlan_tag() {
+        return Ok(Verdict::Pass);
+    }
+    let room = tables.room().ok_or(DropReason::FlowTableFull)?;
+    if parse::head(frame, &mut room.head).is_err() || room.head.ethernet.ethertype != ETHERTYPE_IPV4 {
+        return Ok(Verdict::Pass);
+    }
+    let Ok(packet) = parse::transport(frame, &room.head.ipv4, OUTSIDE, &mut room.key) else { return Ok(Verdict::Pass) };
+    if room.key.destination.is_loopback() {
+        return Err(DropReason::LoopbackOnWire);
+    }
+    if !packet.kind.is_translatable() {
+        return other(frame, tables, &room.key).map(|()| Verdict::Pass);
+    }
+    if !conntrack::find(frame, tables, &packet, room) && !opens(frame, tables, &packet, room)? {
+        return Ok(Verdict::Pass);
+    }
+    forward::along(frame, tables, &packet, room)
+}
+
+/// Whether a packet of no known flow is for a published port, and so opens one.
+#[inline(always)]
+fn opens<F: Frame + Stack, T: Tables>(
+    frame: &F,
+    tables: &T,
+    packet: &Packet,
+    room: &mut Room,
+) -> Result<bool, DropReason> {
+    let key = &room.key;
+    let Some(publish) = published::find(tables, &key.destination, key.destination_port, key.protocol) else {
+        return other(frame, tables, key).map(|()| false);
+    };
+    if is_for_socket(frame, packet, key) {
+        return Ok(false);
+    }
+    room.opening.network = 0;
+    room.opening.back = Target { kind: TO_UPLINK, ifindex: frame.ifindex(), endpoint: 0 };
+    published::open(frame, tables, packet, publish, room)?;
+    Ok(true)
+}
+
+/// Whether a packet for a published port is the answer to a socket of the host that happens to have that port: it was
+/// opened before the port was published, or got it without a bind. A plain SYN cannot be an answer.
+#[inline(always)]
+fn is_for_socket<F: Stack>(frame: &F, packet: &Packet, key: &FlowKey) -> bool {
+    match packet.kind {
+        Kind::Tcp => !packet.is_syn() && (packet.is_syn_ack_or_reset() || frame.has_socket(key)),
+        Kind::Udp => frame.has_socket(key),
+        Kind::EchoRequest | Kind::EchoReply | Kind::IcmpOther | Kind::Unknown | Kind::LaterFragment => false,
+    }
+}
+
+/// Not ours, unless it would be routed straight into a container: only published ports lead there.
+#[inline(never)]
+fn other<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, key: &FlowKey) -> Result<(), DropReason> {
+    if key.destination.is_multicast_or_broadcast() || tables.is_local(&key.destination) {
+        return Ok(());
+    }
+    match frame.route(key.source, key.destination, key.protocol) {
+        Route::Via { ifindex, .. } if tables.port(ifindex).is_some() => Err(DropReason::NotPublished),
+        Route::Via { .. } | Route::Unreachable | Route::NotForwarded => Ok(()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Which maps are there, and how do they answer as [`Tables`]?
+
+use crate::tables::{InsertError, Room, Tables};
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use netd_common::Addr;
+use netd_common::drop::{Counter, DropReason, Hook, Outcome, counter_index};
+use netd_common::endpoint::{Endpoint, EndpointKey, Port};
+use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
+use netd_common::fdb::{FdbEntry, FdbKey};
+use netd_common::flow::{Flow, FlowKey};
+use netd_common::globals::Globals;
+use netd_common::limits::{
+    ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, LOCAL_ADDRS_MAX, PUBLISHED_MAX, SOCK_ORIGINS_MAX, UPLINKS_MAX,
+};
+use netd_common::publish::{Publish, PublishKey};
+use netd_common::sock::{Dialled, SockKey};
+
+/// Entries are allocated when they come: most hosts use few.
+const LAZY: usize = BPF_F_NO_PREALLOC as usize;
+const COUNTERS_MAX: usize = Hook::ALL.len() * Outcome::COUNT as usize;
+const EEXIST: i32 = -17;
+
+#[btf_map]
+static ENDPOINTS: HashMap<EndpointKey, Endpoint, ENDPOINTS_MAX, LAZY> = HashMap::new();
+#[btf_map]
+static PORTS_BY_IF: HashMap<u32, Port, ENDPOINTS_MAX, LAZY> = HashMap::new();
+#[btf_map]
+static FDB: HashMap<FdbKey, FdbEntry, ENDPOINTS_MAX, LAZY> = HashMap::new();
+#[btf_map]
+static PUBLISHED: HashMap<PublishKey, Publish, PUBLISHED_MAX, LAZY> = HashMap::new();
+/// The value is unused.
+#[btf_map]
+static LOCAL_ADDRS: HashMap<Addr, u32, LOCAL_ADDRS_MAX, LAZY> = HashMap::new();
+/// By interface index; the value is unused.
+#[btf_map]
+static UPLINKS: HashMap<u32, u32, UPLINKS_MAX, LAZY> = HashMap::new();
+#[btf_map]
+static FLOWS: LruHashMap<FlowKey, Flow, FLOWS_MAX> = LruHashMap::new();
+#[btf_map]
+static SOCK_ORIGIN: LruHashMap<SockKey, Dialled, SOCK_ORIGINS_MAX> = LruHashMap::new();
+#[btf_map]
+static COUNTERS: PerCpuArray<Counter, COUNTERS_MAX> = PerCpuArray::new();
+/// When each drop reason was last sampled, by its number.
+#[btf_map]
+static SAMPLED: PerCpuArray<u64, { DropReason::ALL.len() }> = PerCpuArray::new();
+/// Not pinned: the programs of one load share it, and no others.
+#[btf_map]
+static ROOM: PerCpuArray<Room, 1> = PerCpuArray::new();
+#[btf_map]
+static EVENTS: RingBuf<Event, EVENTS_SIZE_MAX> = RingBuf::new();
+#[btf_map]
+static GLOBALS: Array<Globals, 1> = Array::new();
+
+/// The maps of this object.
+pub struct Maps;
+
+/// Looks up a value that only the agent writes.
+macro_rules! value_of {
+    ($map:ident, $key:expr) => {
+        // SAFETY: a map without preallocation frees an element only after every running program has ended (RCU), and
+        // the agent's update is a new element, so what the reference points to does not change.
+        unsafe { $map.get($key) }
+    };
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn port(&self, ifindex: u32) -> Option<&Port> {
+        value_of!(PORTS_BY_IF, ifindex)
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, key: &EndpointKey) -> Option<&Endpoint> {
+        value_of!(ENDPOINTS, key)
+    }
+
+    #[inline(always)]
+    fn fdb(&self, key: &FdbKey) -> Option<&FdbEntry> {
+        value_of!(FDB, key)
+    }
+
+    #[inline(always)]
+    fn publish(&self, key: &PublishKey) -> Option<&Publish> {
+        value_of!(PUBLISHED, key)
+    }
+
+    #[inline(always)]
+    fn is_local(&self, address: &Addr) -> bool {
+        LOCAL_ADDRS.get_ptr(address).is_some()
+    }
+
+    #[inline(always)]
+    fn is_uplink(&self, ifindex: u32) -> bool {
+        UPLINKS.get_ptr(ifindex).is_some()
+    }
+
+    #[inline(always)]
+    fn netns_cookie(&self) -> u64 {
+        // SAFETY: an array's value lives as long as the map; the agent writes it once.
+        GLOBALS.get_ptr(0).map_or(0, |globals| unsafe { (*globals).netns_cookie })
+    }
+
+    #[inline(always)]
+    fn with_flow<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Flow) -> R) -> Option<R> {
+        // SAFETY: the entry stays allocated for the run of the program. Another processor may write it too: its fields
+        // are integers, and each of them is right in either version.
+        FLOWS.get_ptr_mut(key).map(|flow| change(unsafe { &mut *flow }))
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), InsertError> {
+        match FLOWS.insert(key, flow, BPF_NOEXIST as u64) {
+            Ok(()) => Ok(()),
+            Err(EEXIST) => Err(InsertError::Exists),
+            Err(_) => Err(InsertError::Full),
+        }
+    }
+
+    #[inline(always)]
+    fn room(&self) -> Option<&mut Room> {
+        // SAFETY: this processor's own slot; a program runs to its end before another of this object does.
+        ROOM.get_ptr_mut(0).map(|room| unsafe { &mut *room })
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        // Gone already is as good.
+        let _gone = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn dialled(&self, key: &SockKey) -> Option<Dialled> {
+        // SAFETY: read at once. A recycled element gives another socket's address only within that very instant.
+        SOCK_ORIGIN.get_ptr(key).map(|dialled| unsafe { *dialled })
+    }
+
+    #[inline(always)]
+    fn remember_dialled(&self, key: &SockKey, dialled: &Dialled) {
+        // Without it the program is told the container's address instead of the one it dialled.
+        let _unremembered = SOCK_ORIGIN.insert(key, dialled, 0);
+    }
+
+    #[inline(always)]
+    fn count(&self, hook: Hook, outcome: Outcome, add: Counter) {
+        if let Some(counter) = COUNTERS.get_ptr_mut(counter_index(hook, outcome)) {
+            // SAFETY: this processor's own slot, and programs are not preempted by another on the same slot.
+            unsafe {
+                (*counter).packets = (*counter).packets.wrapping_add(add.packets);
+                (*counter).bytes = (*counter).bytes.wrapping_add(add.bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn may_sample(&self, reason: DropReason, now_ns: u64) -> bool {
+        let Some(last) = SAMPLED.get_ptr_mut(reason as u32) else { return false };
+        // SAFETY: this processor's own slot.
+        unsafe {
+            if now_ns.wrapping_sub(*last) < SAMPLE_INTERVAL_NS {
+                return false;
+            }
+            *last = now_ns;
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn send(&self, fill: impl FnOnce(&mut Event)) {
+        // A full ring loses the event; the counter has the drop.
+        if let Some(mut entry) = EVENTS.reserve(0) {
+            // Written in place: the stack has no room for it.
+            fill(entry.write(Event::default()));
+            entry.submit(0);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! How do the programs speak to the kernel?
+//!
+//! The only users of `aya_ebpf`, besides the entry points.
+
+pub mod maps;
+pub mod skb;
+pub mod sock;

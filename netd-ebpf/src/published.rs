@@ -1,0 +1,76 @@
+//! Which container answers at this address and port of the host, and how is a flow to it opened?
+
+use crate::conntrack::{self, Target};
+use crate::frame::{Frame, Stack};
+use crate::parse::{Kind, Packet};
+use crate::tables::{Room, Tables};
+use netd_common::Addr;
+use netd_common::drop::DropReason;
+use netd_common::endpoint::{Endpoint, EndpointKey, INTERNAL};
+use netd_common::flow::{INSIDE, PUBLISHED, TO_ENDPOINT};
+use netd_common::globals::HAIRPIN_V4;
+use netd_common::publish::{Publish, PublishKey, TCP, UDP};
+
+/// The publish for a destination: an exact address before every address of the host.
+///
+/// Like the others here it has a stack frame of its own, so that the packets of known flows pay little for it.
+#[inline(never)]
+pub fn find<'t, T: Tables>(tables: &'t T, address: &Addr, port: u16, protocol: u8) -> Option<&'t Publish> {
+    if protocol != TCP && protocol != UDP {
+        return None;
+    }
+    let mut key = PublishKey { address: *address, port, protocol, pad: 0 };
+    if let Some(publish) = tables.publish(&key) {
+        return Some(publish);
+    }
+    key.address = if address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 };
+    let publish = tables.publish(&key)?;
+    // Last, since nearly nothing gets this far: an address that the host merely routes is not the host's.
+    if address.is_loopback() || tables.is_local(address) { Some(publish) } else { None }
+}
+
+/// Opens the flow of a packet for a published port, as [`conntrack::open`] does. `room.opening` says who sent it: its
+/// `network` and the way `back`. On the answerer's own network the source is replaced, so that the answer comes this way.
+///
+/// # Errors
+/// [`DropReason::InternalNetwork`] when it is on one, [`DropReason::EndpointGone`] when the container is not there any more, [`DropReason::NoFlow`] for a packet that
+/// cannot be the first, and those of [`conntrack::open`].
+#[inline(never)]
+pub fn open<F: Frame + Stack, T: Tables>(
+    frame: &F,
+    tables: &T,
+    packet: &Packet,
+    publish: &Publish,
+    room: &mut Room,
+) -> Result<(), DropReason> {
+    if packet.is_fragment {
+        return Err(DropReason::Fragment);
+    }
+    if packet.kind == Kind::Tcp && packet.is_syn_ack_or_reset() {
+        return Err(DropReason::NoFlow);
+    }
+    let endpoint = answerer(tables, publish)?;
+    if endpoint.flags & INTERNAL != 0 && room.opening.network != publish.network {
+        return Err(DropReason::InternalNetwork);
+    }
+    let Room { key, step, opening, .. } = room;
+    step.source = if opening.network == publish.network { HAIRPIN_V4 } else { key.source };
+    step.source_port = key.source_port;
+    step.destination = publish.address;
+    step.destination_port = publish.port;
+    step.target = Target { kind: TO_ENDPOINT, ifindex: endpoint.ifindex, endpoint: endpoint.endpoint };
+    step.partner_side = INSIDE;
+    opening.flags = PUBLISHED;
+    opening.owner = publish.endpoint;
+    opening.is_resumed = packet.kind == Kind::Tcp && !packet.is_syn();
+    conntrack::open(frame, tables, room)
+}
+
+#[inline(always)]
+fn answerer<'t, T: Tables>(tables: &'t T, publish: &Publish) -> Result<&'t Endpoint, DropReason> {
+    let key = EndpointKey { address: publish.address, network: publish.network };
+    match tables.endpoint(&key) {
+        Some(endpoint) if endpoint.endpoint == publish.endpoint => Ok(endpoint),
+        Some(_) | None => Err(DropReason::EndpointGone),
+    }
+}

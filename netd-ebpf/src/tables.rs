@@ -1,0 +1,78 @@
+//! What do the maps answer?
+
+use crate::conntrack::{Opening, Step};
+use crate::parse::Head;
+use netd_common::Addr;
+use netd_common::drop::{Counter, DropReason, Hook, Outcome};
+use netd_common::endpoint::{Endpoint, EndpointKey, Port};
+use netd_common::event::Event;
+use netd_common::fdb::{FdbEntry, FdbKey};
+use netd_common::flow::{Flow, FlowKey};
+use netd_common::publish::{Publish, PublishKey};
+use netd_common::sock::{Dialled, SockKey};
+
+/// The maps, as the programs use them. Shared by all processors, so nothing takes `&mut self`. What only the agent writes
+/// is handed out by reference: it stays as it is for the run of a program, which has little stack for copies.
+pub trait Tables {
+    fn port(&self, ifindex: u32) -> Option<&Port>;
+    fn endpoint(&self, key: &EndpointKey) -> Option<&Endpoint>;
+    fn fdb(&self, key: &FdbKey) -> Option<&FdbEntry>;
+    fn publish(&self, key: &PublishKey) -> Option<&Publish>;
+    fn is_local(&self, address: &Addr) -> bool;
+    fn is_uplink(&self, ifindex: u32) -> bool;
+    /// `SO_NETNS_COOKIE` of the namespace that netd serves; 0 for none.
+    fn netns_cookie(&self) -> u64;
+
+    /// Runs `change` on the entry in place, if there is one.
+    fn with_flow<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Flow) -> R) -> Option<R>;
+
+    /// Adds an entry where none is.
+    ///
+    /// # Errors
+    /// When there is one, or no room.
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), InsertError>;
+
+    /// This processor's room; what stands in it is left from a former walk.
+    #[expect(clippy::mut_from_ref, reason = "a program runs to its end on its processor before another does")]
+    fn room(&self) -> Option<&mut Room>;
+
+    fn remove_flow(&self, key: &FlowKey);
+
+    fn dialled(&self, key: &SockKey) -> Option<Dialled>;
+    fn remember_dialled(&self, key: &SockKey, dialled: &Dialled);
+
+    /// Adds to the counter of this outcome.
+    fn count(&self, hook: Hook, outcome: Outcome, add: Counter);
+
+    /// Whether an event of this reason may be sent now: one in [`netd_common::event::SAMPLE_INTERVAL_NS`].
+    fn may_sample(&self, reason: DropReason, now_ns: u64) -> bool;
+    /// Sends an event, which `fill` writes over a default one.
+    fn send(&self, fill: impl FnOnce(&mut Event));
+}
+
+/// Room for what a walk works on: a program has 512 bytes of stack in all, and what stands here costs the verifier
+/// nothing to remember.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    pub head: Head,
+    /// Aligns what follows.
+    pub pad: [u8; 6],
+    /// The packet's tuple.
+    pub key: FlowKey,
+    /// What its flow says.
+    pub step: Step,
+    /// The flow being opened.
+    pub opening: Opening,
+    /// The entry being added.
+    pub entry_key: FlowKey,
+    pub entry: Flow,
+}
+
+/// Why an entry was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    Exists,
+    /// No memory, or the LRU list was contended (before Linux 6.15).
+    Full,
+}

@@ -1,0 +1,233 @@
+//! How does a change go from a request to the datapath, and when is it answered?
+//!
+//! Gather what the rules judge by, write, wait until the reconciler has worked on that revision, look at how the touched
+//! objects are doing. A change that is kept but not done yet is an error that says so.
+
+use super::Api;
+use super::error::Error;
+use super::extract::Wait;
+use super::host::Host;
+use super::records::View;
+use crate::files;
+use crate::kernel::facts::NodeFacts;
+use crate::model::command::{Command, Context, Refusal};
+use crate::model::port_map::PortMap;
+use crate::model::state::{Protocol, PublishKey, State};
+use crate::reconcile::status::{Object, Status};
+use crate::store::WriteError;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// The state on both sides of one change.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    pub before: Arc<State>,
+    pub after: Arc<State>,
+}
+
+/// Everything that a request sees, at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot<'a> {
+    pub state: Arc<State>,
+    pub status: Arc<Status>,
+    pub facts: Arc<NodeFacts>,
+    netns_dir: &'a Path,
+    files: &'a Path,
+}
+
+impl Snapshot<'_> {
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View {
+            state: &self.state,
+            status: &self.status,
+            facts: &self.facts,
+            netns_dir: self.netns_dir,
+            files: self.files,
+        }
+    }
+}
+
+impl<H: Host> Api<H> {
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            state: self.state.borrow().clone(),
+            status: self.status.borrow().clone(),
+            facts: self.facts.borrow().clone(),
+            netns_dir: &self.netns_dir,
+            files: &self.files,
+        }
+    }
+
+    /// Writes `command` and waits until the datapath has it.
+    ///
+    /// # Errors
+    /// When it is refused: then nothing has changed. Or when it is kept, but not done in time.
+    pub async fn change(self: &Arc<Self>, command: Command, wait: Wait) -> Result<Changed, Error> {
+        let (api, written) = (Arc::clone(self), command.clone());
+        let changed = blocking(move || api.write(&written)).await?;
+        let status = self.reached(changed.after.revision, wait.timeout()).await?;
+        for object in touched(&command, &changed) {
+            if let Some(reason) = status.failing.get(&object) {
+                return Err(Error::NotReady { object: describe(&object), reason: reason.clone() });
+            }
+        }
+        let (api, gone) = (Arc::clone(self), backends_gone(&changed));
+        if !gone.is_empty() {
+            blocking(move || {
+                api.end_udp(&gone);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(changed)
+    }
+
+    fn write(&self, command: &Command) -> Result<Changed, Error> {
+        let context = Context {
+            now: jiff::Timestamp::now(),
+            entropy: self.host.entropy().map_err(|source| Error::Host { what: "randomness", source })?,
+            facts: NodeFacts::clone(&self.facts.borrow()),
+            host_sockets: self
+                .host
+                .bound_sockets()
+                .map_err(|source| Error::Host { what: "the host's sockets", source })?,
+            namespaces: self.host.namespaces().map_err(|source| Error::Host { what: "the namespaces", source })?,
+        };
+        let only_one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.state.borrow().clone();
+        let after = self.store.write(command, &context).map_err(|error| match error {
+            WriteError::Refused(refusal) => self.complete(refusal),
+            WriteError::Storage(message) => Error::Storage(message),
+        })?;
+        drop(only_one);
+        self.write_files(&before, &after).map_err(|source| Error::Host { what: "the container's files", source })?;
+        Ok(Changed { before, after })
+    }
+
+    /// A refusal, with what only the machine knows: which process has the port.
+    fn complete(&self, mut refusal: Refusal) -> Error {
+        if let Refusal::PortBound { inode, process, .. } = &mut refusal {
+            *process = self.host.process_of(*inode);
+        }
+        Error::Refused(refusal)
+    }
+
+    fn write_files(&self, before: &State, after: &State) -> std::io::Result<()> {
+        for name in before.containers.keys().filter(|name| !after.containers.contains_key(*name)) {
+            files::remove(&self.files, name)?;
+        }
+        for (name, container) in &after.containers {
+            if before.containers.get(name) != Some(container) {
+                files::write(&self.files, container)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the reconciler has worked on `revision`.
+    async fn reached(&self, revision: u64, timeout: Duration) -> Result<Arc<Status>, Error> {
+        let mut status = self.status.clone();
+        let reached = status.wait_for(|status| status.observed_revision >= revision);
+        match tokio::time::timeout(timeout, reached).await {
+            Ok(Ok(status)) => Ok(status.clone()),
+            Ok(Err(_closed)) => Err(Error::Stopping),
+            Err(_elapsed) => Err(Error::TimedOut(timeout)),
+        }
+    }
+
+    /// A host's UDP socket that is connected to a container which no longer answers would send there for ever.
+    fn end_udp(&self, gone: &BTreeSet<(IpAddr, u16)>) {
+        for &(address, port) in gone {
+            match self.host.destroy_udp(address, port) {
+                Ok(0) => {}
+                Ok(count) => tracing::debug!(%address, port, count, "ended UDP sockets of the host"),
+                Err(error) => tracing::warn!(%address, port, %error, "UDP sockets of the host may keep a dead backend"),
+            }
+        }
+    }
+}
+
+/// Runs what blocks away from the runtime's workers.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is ending and did not begin it.
+        Err(_) => Err(Error::Stopping),
+    }
+}
+
+/// What a command may have changed, as a user names it.
+fn touched(command: &Command, changed: &Changed) -> Vec<Object> {
+    let container = |name: &String| Object::Container(name.clone());
+    let network = |name: &String| Object::Network(name.clone());
+    let publishes = |keys: Vec<PublishKey>| keys.into_iter().map(Object::Publish);
+    match command {
+        Command::InstallBuiltins => Vec::new(),
+        Command::CreateNetwork(spec) => vec![network(&spec.name)],
+        Command::RemoveNetworks(names) => names.iter().map(network).collect(),
+        Command::CreateContainer(spec) => {
+            let keys = published(&spec.name, &spec.publish, changed);
+            [container(&spec.name)].into_iter().chain(publishes(keys)).collect()
+        }
+        Command::RemoveContainers(names) | Command::PruneContainers(names) => names.iter().map(container).collect(),
+        Command::Publish { container: name, ports } => {
+            [container(name)].into_iter().chain(publishes(published(name, ports, changed))).collect()
+        }
+        Command::Unpublish { .. } => {
+            let gone = changed.before.publishes.keys().filter(|key| !changed.after.publishes.contains_key(key));
+            publishes(gone.copied().collect()).collect()
+        }
+    }
+}
+
+/// The published ports that `ports` stands for after the change, those that netd picked included.
+#[must_use]
+pub fn published(container: &str, ports: &[PortMap], changed: &Changed) -> Vec<PublishKey> {
+    let asked = |key: &PublishKey, container_port: u16| {
+        ports.iter().any(|map| {
+            let host_ip = map.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let place = container_port.checked_sub(map.container_port).filter(|place| *place < map.count);
+            host_ip == key.host_ip
+                && map.protocol == key.protocol
+                && place.is_some_and(|place| match map.host_port {
+                    Some(first) => first.checked_add(place) == Some(key.host_port),
+                    None => !changed.before.publishes.contains_key(key),
+                })
+        })
+    };
+    let own = changed.after.publishes.iter().filter(|(_, publish)| publish.container == container);
+    own.filter(|(key, publish)| asked(key, publish.container_port)).map(|(key, _)| *key).collect()
+}
+
+/// Addresses and UDP ports that some published port led to before, and none does now.
+fn backends_gone(changed: &Changed) -> BTreeSet<(IpAddr, u16)> {
+    let backends = |state: &State| -> BTreeSet<(IpAddr, u16)> {
+        let udp = state.publishes.iter().filter(|(key, _)| key.protocol == Protocol::Udp);
+        udp.flat_map(|(_, publish)| {
+            let endpoints = state.containers.get(&publish.container).map(|container| container.endpoints.iter());
+            let addresses = endpoints.into_iter().flatten().flat_map(|endpoint| [endpoint.ipv4, endpoint.ipv6]);
+            addresses.flatten().map(|address| (address.ip(), publish.container_port)).collect::<Vec<_>>()
+        })
+        .collect()
+    };
+    let after = backends(&changed.after);
+    backends(&changed.before).into_iter().filter(|backend| !after.contains(backend)).collect()
+}
+
+fn describe(object: &Object) -> String {
+    match object {
+        Object::Node => "this node".to_owned(),
+        Object::Network(name) => format!("network {name}"),
+        Object::Container(name) => format!("container {name}"),
+        Object::Publish(key) => format!("port {}", crate::events::publish_name(key)),
+    }
+}

@@ -1,0 +1,116 @@
+//! What does the API ask of the machine itself, past the reconciler?
+
+use crate::kernel::flows::{MapFill, Reader};
+use crate::kernel::{flows, netns, sockets};
+use crate::model::command::HostSocket;
+use netd_common::drop::{Counter, Hook, Outcome};
+use netd_common::flow::{Flow, FlowKey};
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Blocking questions, asked away from the runtime's workers. [`Linux`] answers for this machine; tests have their own.
+pub trait Host: std::fmt::Debug + Send + Sync + 'static {
+    /// 32 bytes that nobody can guess.
+    ///
+    /// # Errors
+    /// When there is no source of randomness.
+    fn entropy(&self) -> io::Result<[u8; 32]>;
+
+    /// What the host's own sockets are bound to.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    fn bound_sockets(&self) -> io::Result<BTreeSet<HostSocket>>;
+
+    /// The process that holds a socket, as `name (pid N)`.
+    fn process_of(&self, inode: u32) -> Option<String>;
+
+    /// Ends the host's connected UDP sockets with this peer, so that their programs dial again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn destroy_udp(&self, peer: IpAddr, port: u16) -> io::Result<usize>;
+
+    /// Names in the folder of namespaces.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    fn namespaces(&self) -> io::Result<BTreeSet<String>>;
+
+    fn is_namespace(&self, path: &Path) -> bool;
+
+    /// Calls `each` for every entry of the flow table.
+    ///
+    /// # Errors
+    /// When the table is not readable.
+    fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()>;
+
+    /// The clock of the flow table, in nanoseconds.
+    fn monotonic_ns(&self) -> u64;
+
+    /// Every counter that is not zero.
+    ///
+    /// # Errors
+    /// When the counters are not readable.
+    fn counters(&self) -> io::Result<Vec<(Hook, Outcome, Counter)>>;
+
+    /// How full each map is.
+    ///
+    /// # Errors
+    /// When the maps are not readable.
+    fn fill(&self) -> io::Result<Vec<MapFill>>;
+}
+
+/// This machine.
+#[derive(Clone, Debug)]
+pub struct Linux {
+    /// Where the maps are pinned. They are opened at each question, since the reconciler may make them anew.
+    pub pins: PathBuf,
+    pub netns_dir: PathBuf,
+}
+
+impl Host for Linux {
+    fn entropy(&self) -> io::Result<[u8; 32]> {
+        let mut bytes = [0; 32];
+        std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn bound_sockets(&self) -> io::Result<BTreeSet<HostSocket>> {
+        sockets::bound()
+    }
+
+    fn process_of(&self, inode: u32) -> Option<String> {
+        sockets::process_of(inode)
+    }
+
+    fn destroy_udp(&self, peer: IpAddr, port: u16) -> io::Result<usize> {
+        sockets::destroy_udp(peer, port)
+    }
+
+    fn namespaces(&self) -> io::Result<BTreeSet<String>> {
+        netns::names(&self.netns_dir)
+    }
+
+    fn is_namespace(&self, path: &Path) -> bool {
+        netns::is_namespace(path)
+    }
+
+    fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
+        Reader::open(&self.pins)?.flows(each)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        flows::monotonic_ns()
+    }
+
+    fn counters(&self) -> io::Result<Vec<(Hook, Outcome, Counter)>> {
+        Reader::open(&self.pins)?.counters()
+    }
+
+    fn fill(&self) -> io::Result<Vec<MapFill>> {
+        Reader::open(&self.pins)?.fill()
+    }
+}

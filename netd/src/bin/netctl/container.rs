@@ -1,0 +1,226 @@
+//! `netctl container …` and `netctl exec`: what is asked about containers, and how is it shown?
+
+use super::Failure;
+use super::output::{self, Column, Out};
+use super::publish;
+use clap::{Args, Subcommand};
+use hyper::Method;
+use netd::api::client::{Client, escaped};
+use netd::api::containers::Names;
+use netd::api::records::{ContainerPublishRecord, ContainerRecord, Health, PublishRecord, RemovedRecord};
+use netd::kernel::netns;
+use netd::model::command::ContainerSpec;
+use netd::model::port_map::PortMap;
+use netd::model::state::{Mac, Mode};
+use std::ffi::OsString;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Exit codes of a command that could not be run, as shells have them (POSIX, 2.8.2).
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Make a container: a network namespace, on a network
+    Create(Box<Create>),
+    /// Remove containers
+    Rm {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// List containers
+    Ls,
+    /// Everything about containers, as JSON
+    Inspect {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Remove containers whose own namespace, given by --netns, is gone
+    Prune,
+}
+
+#[derive(Args)]
+pub struct Create {
+    name: String,
+    /// A network's name, `host` or `none` [default: bridge]
+    #[arg(long = "network", value_name = "NET")]
+    networks: Vec<String>,
+    /// Address on the network [default: the next free one]
+    #[arg(long)]
+    ip: Option<IpAddr>,
+    /// IPv6 address on the network
+    #[arg(long)]
+    ip6: Option<IpAddr>,
+    /// MAC address [default: made of the address]
+    #[arg(long)]
+    mac: Option<Mac>,
+    /// Another name on the network; repeatable
+    #[arg(long = "alias", value_name = "ALIAS")]
+    aliases: Vec<String>,
+    /// Its own name for itself [default: NAME]
+    #[arg(long)]
+    hostname: Option<String>,
+    /// A network namespace that is there already [default: netd makes /run/netns/NAME]
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
+    /// [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp]; repeatable
+    #[arg(short, long, value_name = "SPEC")]
+    publish: Vec<PortMap>,
+    /// Name server [default: those of this host]; repeatable
+    #[arg(long, value_name = "IP")]
+    dns: Vec<IpAddr>,
+    /// A note to keep with it; repeatable
+    #[arg(long = "label", value_name = "K=V", value_parser = super::network::pair::<String>)]
+    labels: Vec<(String, String)>,
+}
+
+#[derive(Args)]
+pub struct Exec {
+    name: String,
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[cfg(test)]
+impl Exec {
+    pub fn words(&self) -> &[OsString] {
+        &self.command
+    }
+}
+
+impl Create {
+    fn spec(self) -> io::Result<ContainerSpec> {
+        Ok(ContainerSpec {
+            name: self.name,
+            networks: self.networks,
+            ip: self.ip,
+            ip6: self.ip6,
+            mac: self.mac,
+            aliases: self.aliases,
+            hostname: self.hostname,
+            // netd has another working directory.
+            netns: self.netns.map(std::path::absolute).transpose()?,
+            publish: self.publish,
+            dns: self.dns,
+            labels: self.labels.into_iter().collect(),
+        })
+    }
+}
+
+pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
+    match verb {
+        Verb::Create(create) => {
+            let spec = create.spec()?;
+            let record: ContainerRecord = client.change(Method::POST, "/v1/containers", &spec).await?;
+            let published: Vec<PublishRecord> = record.publishes.iter().map(|port| of(&record.name, port)).collect();
+            let told = std::iter::once(record.name.clone()).chain(publish::picked(&spec.publish, &published));
+            out.changed(&record, told)?;
+        }
+        Verb::Rm { names } => {
+            let record: RemovedRecord = client.change(Method::POST, "/v1/containers:remove", &Names { names }).await?;
+            out.changed(&record, record.removed.clone())?;
+        }
+        Verb::Ls => {
+            let records: Vec<ContainerRecord> = client.read("/v1/containers").await?;
+            let columns = ["NAME", "NETWORK", "IPV4", "PORTS", "STATUS", "NETNS"].map(Column::Text);
+            out.list(&records, |record| record.name.clone(), columns, row)?;
+        }
+        Verb::Inspect { names } => {
+            let mut records: Vec<ContainerRecord> = Vec::with_capacity(names.len());
+            for name in names {
+                records.push(client.read(&format!("/v1/containers/{}", escaped(&name))).await?);
+            }
+            output::json(&records)?;
+        }
+        Verb::Prune => {
+            let record: RemovedRecord = client.change(Method::POST, "/v1/containers:prune", &()).await?;
+            out.changed(&record, record.removed.clone())?;
+        }
+    }
+    Ok(())
+}
+
+fn of(container: &str, port: &ContainerPublishRecord) -> PublishRecord {
+    let ContainerPublishRecord { host_ip, host_port, container_port, protocol, status } = port.clone();
+    PublishRecord { container: container.to_owned(), host_ip, host_port, container_port, protocol, status }
+}
+
+fn row(record: &ContainerRecord) -> [String; 6] {
+    let joined = |texts: Vec<String>| or_dash(&texts.join(", "));
+    let network = match record.mode {
+        Mode::Host => "host".to_owned(),
+        Mode::None => "none".to_owned(),
+        Mode::Bridge => joined(record.endpoints.iter().map(|endpoint| endpoint.network.clone()).collect()),
+    };
+    let addresses = record.endpoints.iter().filter_map(|endpoint| endpoint.ipv4);
+    [
+        record.name.clone(),
+        network,
+        joined(addresses.map(|address| address.to_string()).collect()),
+        or_dash(&output::ports(&record.publishes)),
+        health(record).name().to_owned(),
+        record.netns.display().to_string(),
+    ]
+}
+
+fn or_dash(text: &str) -> String {
+    output::or_dash(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// A container is as well as the least well of its parts.
+fn health(record: &ContainerRecord) -> Health {
+    let endpoints = record.endpoints.iter().map(|endpoint| endpoint.status);
+    let all = endpoints.chain(record.publishes.iter().map(|publish| publish.status));
+    all.fold(Health::Ready, |worst, one| match (worst, one) {
+        (Health::Failing, _) | (_, Health::Failing) => Health::Failing,
+        (Health::Pending, _) | (_, Health::Pending) => Health::Pending,
+        (Health::Ready, Health::Ready) => Health::Ready,
+    })
+}
+
+/// A command and the place where it runs.
+pub struct Prepared {
+    netns: PathBuf,
+    files: netns::Files,
+    command: Vec<OsString>,
+}
+
+pub async fn prepare(exec: Exec, client: &Client) -> Result<Prepared, Failure> {
+    let record: ContainerRecord = client.read(&format!("/v1/containers/{}", escaped(&exec.name))).await?;
+    if !record.netns.exists() {
+        let message = format!(
+            "the namespace {} of container \"{}\" is not there; see \"netctl status\"",
+            record.netns.display(),
+            exec.name
+        );
+        return Err(Failure::Exec { code: 1, message });
+    }
+    let binds = [
+        (record.resolv_conf_path, "/etc/resolv.conf"),
+        (record.hosts_path, "/etc/hosts"),
+        (record.hostname_path, "/etc/hostname"),
+    ];
+    let binds = binds.into_iter().filter_map(|(shown, place)| Some((shown?, PathBuf::from(place)))).collect();
+    let hostname = match record.mode {
+        Mode::Host => None,
+        Mode::Bridge | Mode::None => Some(record.hostname),
+    };
+    Ok(Prepared { netns: record.netns, files: netns::Files { binds, hostname }, command: exec.command })
+}
+
+impl Prepared {
+    /// From here on this process is the command. Returns only if it could not be.
+    pub fn become_command(self) -> Failure {
+        let error = netns::exec(&self.netns, &self.files, &self.command);
+        let command = self.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let code = match error.kind() {
+            io::ErrorKind::NotFound => NOT_FOUND,
+            // The container could not be entered: the command was not even tried.
+            io::ErrorKind::Other => 1,
+            _ => NOT_EXECUTABLE,
+        };
+        Failure::Exec { code, message: format!("{command}: {error}") }
+    }
+}

@@ -1,0 +1,160 @@
+//! `netctl network …`: what is asked about networks, and how is it shown?
+
+use super::Failure;
+use super::output::{self, Column, Out};
+use clap::{Args, Subcommand, ValueEnum};
+use hyper::Method;
+use ipnetwork::IpNetwork;
+use netd::api::client::{Client, escaped};
+use netd::api::containers::Names;
+use netd::api::records::{NetworkRecord, RemovedRecord};
+use netd::model::command::NetworkSpec;
+use netd::model::state::Driver;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Make a network
+    Create(Box<Create>),
+    /// Remove networks that no container is on
+    Rm {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// List networks
+    Ls,
+    /// Everything about networks, as JSON
+    Inspect {
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// Drivers that a network can be made with.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DriverName {
+    Bridge,
+}
+
+#[derive(Args)]
+pub struct Create {
+    name: String,
+    #[arg(long, value_name = "DRIVER", default_value = "bridge")]
+    driver: DriverName,
+    /// Its addresses, such as 10.20.0.0/24 [default: a free /24 of 10.208.0.0/12]
+    #[arg(long = "subnet", value_name = "CIDR")]
+    subnets: Vec<IpNetwork>,
+    /// The host's address on it [default: the first of the subnet]
+    #[arg(long = "gateway", value_name = "IP")]
+    gateways: Vec<IpAddr>,
+    /// Where addresses are handed out from [default: the whole subnet]
+    #[arg(long = "ip-range", value_name = "CIDR")]
+    ip_ranges: Vec<IpNetwork>,
+    /// An address that somebody else has; repeatable
+    #[arg(long = "aux-address", value_name = "NAME=IP", value_parser = pair::<IpAddr>)]
+    aux_addresses: Vec<(String, IpAddr)>,
+    /// No way to the outside
+    #[arg(long)]
+    internal: bool,
+    /// Its containers do not reach each other
+    #[arg(long)]
+    no_icc: bool,
+    /// Packets to the outside keep their container's address
+    #[arg(long)]
+    no_masquerade: bool,
+    /// Bytes [default: that of the uplink]
+    #[arg(long)]
+    mtu: Option<u32>,
+    /// A note to keep with it; repeatable
+    #[arg(long = "label", value_name = "K=V", value_parser = pair::<String>)]
+    labels: Vec<(String, String)>,
+    /// An option to keep with it; repeatable
+    #[arg(long = "opt", value_name = "K=V", value_parser = pair::<String>)]
+    options: Vec<(String, String)>,
+}
+
+impl Create {
+    fn spec(self) -> NetworkSpec {
+        match self.driver {
+            DriverName::Bridge => NetworkSpec {
+                name: self.name,
+                subnets: self.subnets,
+                gateways: self.gateways,
+                ip_ranges: self.ip_ranges,
+                aux_addresses: self.aux_addresses.into_iter().collect(),
+                internal: self.internal,
+                no_icc: self.no_icc,
+                no_masquerade: self.no_masquerade,
+                mtu: self.mtu,
+                labels: self.labels.into_iter().collect(),
+                options: self.options.into_iter().collect(),
+            },
+        }
+    }
+}
+
+/// `K=V`.
+pub fn pair<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<(String, T), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("\"{text}\" has no \"=\""))?;
+    if key.is_empty() {
+        return Err(format!("\"{text}\" has nothing before \"=\""));
+    }
+    Ok((key.to_owned(), value.parse().map_err(|error| format!("\"{value}\": {error}"))?))
+}
+
+pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
+    match verb {
+        Verb::Create(create) => {
+            let record: NetworkRecord = client.change(Method::POST, "/v1/networks", &create.spec()).await?;
+            out.changed(&record, [record.name.clone()])?;
+        }
+        Verb::Rm { names } => {
+            let record: RemovedRecord = client.change(Method::POST, "/v1/networks:remove", &Names { names }).await?;
+            out.changed(&record, record.removed.clone())?;
+        }
+        Verb::Ls => {
+            let records: Vec<NetworkRecord> = client.read("/v1/networks").await?;
+            let columns = [
+                Column::Text("NAME"),
+                Column::Text("DRIVER"),
+                Column::Text("SUBNET"),
+                Column::Text("GATEWAY"),
+                Column::Number("CONTAINERS"),
+                Column::Text("OPTIONS"),
+            ];
+            out.list(&records, |record| record.name.clone(), columns, row)?;
+        }
+        Verb::Inspect { names } => {
+            let mut records: Vec<NetworkRecord> = Vec::with_capacity(names.len());
+            for name in names {
+                records.push(client.read(&format!("/v1/networks/{}", escaped(&name))).await?);
+            }
+            output::json(&records)?;
+        }
+    }
+    Ok(())
+}
+
+fn row(record: &NetworkRecord) -> [String; 6] {
+    let or_dash = |texts: Vec<String>| output::or_dash(Some(texts.join(", ")).filter(|text| !text.is_empty()));
+    let driver = match record.driver {
+        Driver::Bridge => "bridge",
+        Driver::Host => "host",
+        Driver::None => "none",
+    };
+    let is_bridge = record.driver == Driver::Bridge;
+    let unusual = [
+        ("internal", record.internal),
+        ("no-icc", is_bridge && !record.icc),
+        ("no-masquerade", is_bridge && !record.masquerade),
+    ];
+    [
+        record.name.clone(),
+        driver.to_owned(),
+        or_dash(record.subnets.iter().map(|subnet| subnet.subnet.to_string()).collect()),
+        or_dash(record.subnets.iter().map(|subnet| subnet.gateway.to_string()).collect()),
+        record.containers.len().to_string(),
+        or_dash(unusual.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()).collect()),
+    ]
+}

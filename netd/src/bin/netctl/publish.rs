@@ -1,0 +1,118 @@
+//! `netctl publish`, `unpublish`, `port ls`: what is asked about published ports, and how is it shown?
+
+use super::Failure;
+use super::output::{Column, Out};
+use clap::{Args, Subcommand};
+use hyper::Method;
+use netd::api::client::{Client, escaped};
+use netd::api::publishes::{PublishRequest, UnpublishRequest};
+use netd::api::records::PublishRecord;
+use netd::model::command::Unpublish as What;
+use netd::model::port_map::PortMap;
+use netd::tuple::transport;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+#[derive(Args)]
+pub struct Publish {
+    /// The container that answers
+    name: String,
+    /// [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp]; with no HOSTPORT, or 0, netd picks one and prints it
+    #[arg(required = true, value_name = "SPEC")]
+    ports: Vec<PortMap>,
+}
+
+#[derive(Args)]
+pub struct Unpublish {
+    /// The container that answered
+    name: String,
+    /// As they were published
+    #[arg(required_unless_present = "all", value_name = "SPEC")]
+    ports: Vec<PortMap>,
+    /// All of this container's ports
+    #[arg(long, conflicts_with = "ports")]
+    all: bool,
+}
+
+#[derive(Subcommand)]
+pub enum PortVerb {
+    /// List published ports
+    Ls {
+        /// Of this container only
+        name: Option<String>,
+    },
+}
+
+pub async fn publish(publish: Publish, client: &Client, out: Out) -> Result<(), Failure> {
+    let Publish { name: container, ports } = publish;
+    let request = PublishRequest { container, ports };
+    let records: Vec<PublishRecord> = client.change(Method::POST, "/v1/publishes", &request).await?;
+    out.changed(&records, picked(&request.ports, &records))?;
+    Ok(())
+}
+
+/// The ports that netd chose, as addresses of the host: the caller knows the others.
+pub fn picked(asked: &[PortMap], records: &[PublishRecord]) -> Vec<String> {
+    let is_named = |record: &PublishRecord| {
+        asked.iter().any(|map| {
+            let place = record.container_port.checked_sub(map.container_port);
+            map.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) == record.host_ip
+                && map.protocol == record.protocol
+                && place.is_some_and(|place| place < map.count)
+                && map.host_port.is_some_and(|first| record.host_port.checked_sub(first) == place)
+        })
+    };
+    records.iter().filter(|record| !is_named(record)).map(host_side).collect()
+}
+
+fn host_side(record: &PublishRecord) -> String {
+    SocketAddr::new(record.host_ip, record.host_port).to_string()
+}
+
+pub async fn unpublish(unpublish: Unpublish, client: &Client, out: Out) -> Result<(), Failure> {
+    let Unpublish { name: container, ports, all } = unpublish;
+    let request = UnpublishRequest { container, what: if all { What::All } else { What::Ports(ports) } };
+    let records: Vec<PublishRecord> = client.change(Method::POST, "/v1/publishes:remove", &request).await?;
+    out.changed(&records, [])?;
+    Ok(())
+}
+
+pub async fn list(verb: PortVerb, client: &Client, out: Out) -> Result<(), Failure> {
+    let PortVerb::Ls { name } = verb;
+    let path = match name {
+        Some(name) => format!("/v1/publishes?container={}", escaped(&name)),
+        None => "/v1/publishes".to_owned(),
+    };
+    let records: Vec<PublishRecord> = client.read(&path).await?;
+    let columns = ["CONTAINER", "HOST", "PORT", "PROTOCOL", "STATUS"].map(Column::Text);
+    out.list(&records, host_side, columns, |record| {
+        [
+            record.container.clone(),
+            host_side(record),
+            record.container_port.to_string(),
+            transport(record.protocol).to_owned(),
+            record.status.name().to_owned(),
+        ]
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netd::api::records::Health;
+    use netd::model::state::Protocol;
+
+    #[test]
+    fn only_ports_that_netd_chose_are_told() {
+        let record = |host_port, container_port| PublishRecord {
+            container: "web".to_owned(),
+            host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            host_port,
+            container_port,
+            protocol: Protocol::Tcp,
+            status: Health::Ready,
+        };
+        let asked = ["8080:80", ":443"].map(|text| text.parse().expect("a port map"));
+        assert_eq!(picked(&asked, &[record(8080, 80), record(49152, 443)]), ["0.0.0.0:49152"]);
+    }
+}

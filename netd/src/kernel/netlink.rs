@@ -1,1 +1,0 @@
-//! How are links, addresses, routes and neighbours read and changed?

@@ -1,0 +1,214 @@
+//! What does a netlink message say, in netd's own words?
+//!
+//! The attributes of a message are a list in which each may be missing; here they are read once into plain types.
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use netlink_packet_route::link::{
+    AfSpecInet, AfSpecUnspec, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Marks what netd made: `RTA_PROTOCOL` of routes, `IFA_PROTO` of addresses (Linux 5.18), `NDA_PROTOCOL` of neighbours.
+/// The line `110 netd` in `/etc/iproute2/rt_protos` makes `ip route` show the name. Only what bears it is ever changed
+/// or removed.
+pub const PROTOCOL: u8 = 0x6e;
+
+/// A network interface.
+#[expect(clippy::struct_excessive_bools, reason = "the kernel's own flags, each independent of the others")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Device {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) ethernet: bool,
+    pub(crate) veth: bool,
+    pub(crate) up: bool,
+    /// `net.ipv4.conf.NAME.forwarding`.
+    pub(crate) forwarding: bool,
+    pub(crate) mtu: u32,
+    pub(crate) mac: [u8; 6],
+    pub(crate) alias: Option<String>,
+    /// Of a veth: the index of the other side, in its own namespace.
+    pub(crate) peer: Option<u32>,
+    /// Of a veth: the id by which this namespace knows the other side's; none when both are in the same.
+    pub(crate) peer_namespace: Option<i32>,
+}
+
+impl Device {
+    pub(crate) fn of(message: &LinkMessage) -> Self {
+        let mut device = Self {
+            index: message.header.index,
+            ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            up: message.header.flags.contains(LinkFlags::Up),
+            ..Self::default()
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => device.name.clone_from(name),
+                LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
+                LinkAttribute::Address(mac) => device.mac = mac.as_slice().try_into().unwrap_or_default(),
+                LinkAttribute::IfAlias(alias) => device.alias = Some(alias.clone()),
+                LinkAttribute::Link(peer) => device.peer = Some(*peer),
+                LinkAttribute::LinkNetNsId(id) => device.peer_namespace = Some(*id),
+                LinkAttribute::LinkInfo(info) => device.veth = info.contains(&LinkInfo::Kind(InfoKind::Veth)),
+                LinkAttribute::AfSpecUnspec(families) => device.forwarding = forwarding(families),
+                _ => {}
+            }
+        }
+        device
+    }
+
+    /// Whether this is the host side of a container's link: a veth whose name is `nd` and a hexadecimal number.
+    pub(crate) fn is_ours(&self) -> bool {
+        let hexadecimal = |digits: &str| {
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        };
+        self.veth && self.name.strip_prefix("nd").is_some_and(hexadecimal)
+    }
+}
+
+fn forwarding(families: &[AfSpecUnspec]) -> bool {
+    families.iter().any(|family| match family {
+        AfSpecUnspec::Inet(inet) => {
+            inet.iter().any(|conf| matches!(conf, AfSpecInet::DevConf(conf) if conf.forwarding == 1))
+        }
+        _ => false,
+    })
+}
+
+/// An address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) index: u32,
+    /// The address with its prefix length.
+    pub(crate) network: IpNetwork,
+    pub(crate) ours: bool,
+}
+
+impl Address {
+    /// None for what is neither IPv4 nor IPv6.
+    pub(crate) fn of(message: &AddressMessage) -> Option<Self> {
+        let mut address = None;
+        let mut local = None;
+        let mut ours = false;
+        for attribute in &message.attributes {
+            match attribute {
+                AddressAttribute::Address(ip) => address = Some(*ip),
+                AddressAttribute::Local(ip) => local = Some(*ip),
+                AddressAttribute::Protocol(protocol) => ours = *protocol == AddressProtocol::Other(PROTOCOL),
+                _ => {}
+            }
+        }
+        // On a point-to-point interface, IFA_ADDRESS is the other end's.
+        let network = IpNetwork::new(local.or(address)?, message.header.prefix_len).ok()?;
+        Some(Self { index: message.header.index, network, ours })
+    }
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RouteEntry {
+    pub(crate) destination: IpNetwork,
+    pub(crate) kind: RouteType,
+    pub(crate) table: u32,
+    pub(crate) ours: bool,
+    /// Indexes of the outgoing interfaces; several in a multipath route.
+    pub(crate) devices: Vec<u32>,
+    pub(crate) gateway: Option<IpAddr>,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) metric: u32,
+}
+
+impl RouteEntry {
+    /// None for what is neither IPv4 nor IPv6.
+    pub(crate) fn of(message: &RouteMessage) -> Option<Self> {
+        let any = match message.header.address_family {
+            AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => return None,
+        };
+        let mut destination = any;
+        let mut route = Self {
+            destination: IpNetwork::new(any, 0).ok()?,
+            kind: message.header.kind,
+            table: u32::from(message.header.table),
+            ours: message.header.protocol == RouteProtocol::Other(PROTOCOL),
+            devices: Vec::new(),
+            gateway: None,
+            source: None,
+            metric: 0,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(address) => destination = ip(address)?,
+                RouteAttribute::Gateway(address) => route.gateway = ip(address),
+                RouteAttribute::PrefSource(address) => route.source = ip(address),
+                RouteAttribute::Oif(index) => route.devices.push(*index),
+                RouteAttribute::MultiPath(hops) => route.devices.extend(hops.iter().map(|hop| hop.interface_index)),
+                RouteAttribute::Table(table) => route.table = *table,
+                RouteAttribute::Priority(metric) => route.metric = *metric,
+                _ => {}
+            }
+        }
+        route.destination = IpNetwork::new(destination, message.header.destination_prefix_length).ok()?;
+        Some(route)
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        self.destination.prefix() == 0
+    }
+
+    pub(crate) fn is_main(&self) -> bool {
+        self.table == u32::from(RouteHeader::RT_TABLE_MAIN)
+    }
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
+        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
+        _ => None,
+    }
+}
+
+/// A permanent neighbour entry of netd: (interface index, address, MAC address). None for any other.
+pub(crate) fn neighbour(message: &NeighbourMessage) -> Option<(u32, IpAddr, [u8; 6])> {
+    if !is_our_neighbour(message) || message.header.state != NeighbourState::Permanent {
+        return None;
+    }
+    let mut address = None;
+    let mut mac = None;
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(IpAddr::V4(*v4)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => address = Some(IpAddr::V6(*v6)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
+            _ => {}
+        }
+    }
+    Some((message.header.ifindex, address?, mac?))
+}
+
+pub(crate) fn is_our_neighbour(message: &NeighbourMessage) -> bool {
+    message.attributes.contains(&NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_links_are_veths_named_nd_and_a_number() {
+        let device = |name: &str, veth| Device { name: name.to_owned(), veth, ..Device::default() };
+        for name in ["nd1", "nd0", "ndff", "nd1a2b"] {
+            assert!(device(name, true).is_ours(), "{name}");
+            assert!(!device(name, false).is_ours(), "{name} as another kind");
+        }
+        for name in ["nd", "ndx", "nd1g", "ndFF", "eth0", "and1", "nd-1"] {
+            assert!(!device(name, true).is_ours(), "{name}");
+        }
+    }
+}

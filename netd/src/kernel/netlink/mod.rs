@@ -1,0 +1,102 @@
+//! How are links, addresses, routes and neighbours read and changed?
+//!
+//! Requests go one at a time, from the one thread that owns a [`Netlink`], on a small runtime of its own. All that
+//! netd makes here bears [`PROTOCOL`], or is a veth named `nd…`; nothing else is ever changed or removed.
+
+mod addresses;
+mod connection;
+mod links;
+pub(crate) mod message;
+mod routes;
+mod watch;
+
+pub use message::PROTOCOL;
+pub use watch::Watch;
+
+use crate::kernel::facts::{self, NodeFacts};
+use crate::reconcile::target::{Link, LinkName, Route, Target};
+use connection::Connection;
+use ipnetwork::IpNetwork;
+use message::{Address, Device, RouteEntry};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::route::RouteMessage;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use tokio::runtime::{Builder, Runtime};
+
+/// The links, routes and addresses of the namespace that this was opened in, which netd calls the host's.
+#[derive(Debug)]
+pub struct Netlink {
+    runtime: Runtime,
+    host: Connection,
+}
+
+impl Netlink {
+    /// In the network namespace of the calling thread.
+    pub fn open() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let host = runtime.block_on(async { Connection::here() })?;
+        Ok(Self { runtime, host })
+    }
+
+    /// What this node is. The interfaces named in `uplinks` are its uplinks; none named: those of the default routes.
+    pub fn facts(&self, uplinks: &[String]) -> io::Result<facts::Probed> {
+        self.runtime.block_on(async {
+            let devices: Vec<Device> = self.host.links().await?.iter().map(Device::of).collect();
+            let addresses = self.host.addresses(AddressMessage::default()).await?;
+            let addresses: Vec<Address> = addresses.iter().filter_map(Address::of).collect();
+            let mut routes = Vec::new();
+            for family in routes::FAMILIES {
+                let mut filter = RouteMessage::default();
+                filter.header.address_family = family;
+                routes.extend(self.host.routes(filter).await?.iter().filter_map(RouteEntry::of));
+            }
+            Ok(NodeFacts::from_kernel(&devices, &addresses, &routes, uplinks))
+        })
+    }
+
+    /// Fills in links, gateways and routes of `target`. Returns the name of every interface of the host, by index.
+    pub fn observe(&self, target: &mut Target) -> io::Result<BTreeMap<u32, LinkName>> {
+        self.runtime.block_on(async {
+            let devices: Vec<Device> = self.host.links().await?.iter().map(Device::of).collect();
+            let ours: Vec<&Device> = devices.iter().filter(|device| device.is_ours()).collect();
+            target.links = links::observe(&self.host, &ours).await?;
+            let gateways = addresses::ours(&self.host, addresses::LOOPBACK).await?;
+            target.gateways = gateways.iter().map(IpNetwork::ip).collect();
+            let names = devices.into_iter().map(|device| (device.index, device.name)).collect();
+            target.routes = routes::observe(&self.host, &names).await?;
+            Ok(names)
+        })
+    }
+
+    /// Makes the pair, down and without addresses. A stale one of that name is replaced.
+    pub fn create_link(&self, name: &str, link: &Link) -> io::Result<()> {
+        self.runtime.block_on(links::create(&self.host, name, link))
+    }
+
+    /// Sets what differs on an existing pair.
+    pub fn configure_link(&self, name: &str, link: &Link) -> io::Result<()> {
+        self.runtime.block_on(links::configure(&self.host, name, link))
+    }
+
+    pub fn delete_link(&self, name: &str) -> io::Result<()> {
+        self.runtime.block_on(links::delete(&self.host, name))
+    }
+
+    pub fn add_gateway(&self, gateway: IpAddr) -> io::Result<()> {
+        self.runtime.block_on(addresses::add_gateway(&self.host, gateway))
+    }
+
+    pub fn delete_gateway(&self, gateway: IpAddr) -> io::Result<()> {
+        self.runtime.block_on(addresses::delete_gateway(&self.host, gateway))
+    }
+
+    pub fn set_route(&self, prefix: IpNetwork, route: &Route) -> io::Result<()> {
+        self.runtime.block_on(routes::set(&self.host, prefix, route))
+    }
+
+    pub fn delete_route(&self, prefix: IpNetwork) -> io::Result<()> {
+        self.runtime.block_on(routes::delete(&self.host, prefix))
+    }
+}

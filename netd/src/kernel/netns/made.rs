@@ -1,0 +1,98 @@
+//! Which namespaces did netd make?
+//!
+//! A note per namespace in a folder of the instance: the boot and the inode of the namespace. A namespace whose inode
+//! differs is somebody else's, whatever its name, and is never deleted. The note is written before the namespace stands
+//! at its path, so that a crash between leaves no namespace that nobody owns.
+
+use super::{create, delete, is_absent, open};
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// Folder of the namespaces, `/run/netns`.
+    pub netns: PathBuf,
+    /// Folder of the notes.
+    pub notes: PathBuf,
+}
+
+impl Made {
+    /// The paths of all namespaces that stand and were made by this.
+    pub fn paths(&self) -> io::Result<BTreeSet<PathBuf>> {
+        let mut paths = BTreeSet::new();
+        for name in super::names(&self.notes)? {
+            let path = self.netns.join(name);
+            if self.made(&path)? {
+                paths.insert(path);
+            }
+        }
+        Ok(paths)
+    }
+
+    /// Makes the namespace at `path`, unless it stands already and is ours.
+    pub fn create(&self, path: &Path) -> io::Result<()> {
+        let note = self.note(path)?;
+        if self.made(path)? {
+            return Ok(());
+        }
+        let empty = path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == 0);
+        if note.exists() && empty && open(path).is_err_and(|error| is_absent(&error)) {
+            // We ended between making the file and mounting on it.
+            std::fs::remove_file(path)?;
+        }
+        DirBuilder::new().recursive(true).mode(0o755).create(&self.notes)?;
+        create(path, |inode| std::fs::write(&note, identity(inode)?)).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} exists, and netd did not make it; choose another name", path.display()),
+            ),
+            _ => error,
+        })
+    }
+
+    /// Removes the namespace at `path`. No error when it is gone already; refused when it is not ours.
+    pub fn delete(&self, path: &Path) -> io::Result<()> {
+        let note = self.note(path)?;
+        if self.made(path)? {
+            delete(path)?;
+        } else if path.symlink_metadata().is_ok() {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("{} is left alone: netd did not make it", path.display()),
+            ));
+        }
+        match std::fs::remove_file(note) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn made(&self, path: &Path) -> io::Result<bool> {
+        let noted = std::fs::read_to_string(self.note(path)?);
+        match noted.and_then(|noted| Ok((noted, open(path)?))) {
+            Ok((noted, namespace)) => Ok(noted == identity(namespace.metadata()?.ino())?),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn note(&self, path: &Path) -> io::Result<PathBuf> {
+        let outside = || {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} is not in {}, where netd makes its namespaces", path.display(), self.netns.display()),
+            )
+        };
+        let name = path.file_name().filter(|_| path.parent() == Some(&self.netns)).ok_or_else(outside)?;
+        Ok(self.notes.join(name))
+    }
+}
+
+/// Inodes of namespaces start anew with each boot.
+fn identity(inode: u64) -> io::Result<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(format!("{} {inode}\n", boot.trim()))
+}

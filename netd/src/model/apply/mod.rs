@@ -1,0 +1,93 @@
+//! How does a command change the state?
+//!
+//! One file per object: `network`, `container`, `publish`. This one gives out identifiers and numbers.
+
+mod container;
+mod network;
+mod publish;
+
+use super::command::{Command, Context};
+use super::name;
+use super::refusal::{Kind, Refusal};
+use super::state::{Container, Network, State};
+
+/// What a rule has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Changed,
+    Unchanged,
+}
+
+impl State {
+    /// Carries out a command. The revision counts up when it changed something.
+    ///
+    /// # Errors
+    /// When a rule forbids it. Part of the command may have been carried out then: apply commands to a copy, and keep
+    /// the copy only on success, as the store does.
+    pub fn apply(&mut self, command: &Command, context: &Context) -> Result<(), Refusal> {
+        let effect = match command {
+            Command::InstallBuiltins => self.install_builtins(context)?,
+            Command::CreateNetwork(spec) => self.create_network(spec, context)?,
+            Command::RemoveNetworks(names) => self.remove_networks(names)?,
+            Command::CreateContainer(spec) => self.create_container(spec, context)?,
+            Command::RemoveContainers(names) => self.remove_containers(names)?,
+            Command::PruneContainers(names) => self.prune_containers(names),
+            Command::Publish { container, ports } => self.publish(container, ports, context)?,
+            Command::Unpublish { container, ports } => self.unpublish(container, ports)?,
+        };
+        match effect {
+            Effect::Changed => self.revision += 1,
+            Effect::Unchanged => {}
+        }
+        Ok(())
+    }
+
+    /// The container of this name.
+    ///
+    /// # Errors
+    /// When there is none; with the nearest name.
+    pub fn container(&self, name: &str) -> Result<&Container, Refusal> {
+        self.containers.get(name).ok_or_else(|| Refusal::UnknownContainer {
+            name: name.to_owned(),
+            nearest: name::nearest(name, self.containers.keys()),
+        })
+    }
+
+    /// The network of this name.
+    ///
+    /// # Errors
+    /// When there is none; with the nearest name.
+    pub fn network(&self, name: &str) -> Result<&Network, Refusal> {
+        self.networks.get(name).ok_or_else(|| Refusal::UnknownNetwork {
+            name: name.to_owned(),
+            nearest: name::nearest(name, self.networks.keys()),
+        })
+    }
+}
+
+fn check_name(kind: Kind, name: &str) -> Result<(), Refusal> {
+    name::check(name).map_err(|reason| Refusal::BadName { kind, name: name.to_owned(), reason })
+}
+
+/// Takes the next number: from 1, never the same twice.
+fn take_number(next: &mut u32, what: Kind) -> Result<u32, Refusal> {
+    let number = (*next).max(1);
+    *next = number.checked_add(1).ok_or(Refusal::NumbersUsedUp { what })?;
+    Ok(number)
+}
+
+/// An identifier of 64 hexadecimal digits; `index` tells several objects of one command apart.
+fn identifier(context: &Context, index: u8) -> String {
+    let mut bytes = context.entropy;
+    if let Some(last) = bytes.last_mut() {
+        *last ^= index;
+    }
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

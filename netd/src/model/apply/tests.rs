@@ -1,0 +1,540 @@
+//! Does every rule hold, in the words promised?
+
+use crate::model::command::{Command, ContainerSpec, Context, HostSocket, NetworkSpec, Unpublish};
+use crate::model::state::{Mode, Protocol, PublishKey, State};
+use crate::model::testing::{any_command, container, context, network, publish, state};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+fn unpublish(name: &str, specs: &[&str]) -> Command {
+    let ports = Unpublish::Ports(specs.iter().map(|spec| spec.parse().unwrap()).collect());
+    Command::Unpublish { container: name.to_owned(), ports }
+}
+
+fn on(name: &str, networks: &[&str]) -> ContainerSpec {
+    ContainerSpec { networks: networks.iter().map(|&n| n.to_owned()).collect(), ..container(name) }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// Carries out; the refusal's code and text.
+fn refused_by(state: &State, command: &Command, context: &Context) -> (&'static str, String) {
+    let refusal = state.clone().apply(command, context).expect_err("should be refused");
+    (refusal.code(), refusal.to_string())
+}
+
+fn refused(state: &State, command: &Command) -> (&'static str, String) {
+    refused_by(state, command, &context())
+}
+
+fn after(mut state: State, commands: &[Command]) -> State {
+    for command in commands {
+        state.apply(command, &context()).unwrap_or_else(|refusal| panic!("{command:?}: {refusal}"));
+    }
+    state
+}
+
+fn published(state: &State) -> Vec<String> {
+    state.publishes.iter().map(|(key, p)| format!("{} {}", p.container, key.map_to(p.container_port))).collect()
+}
+
+#[test]
+fn builtins_are_installed_once() {
+    let mut state = State::default();
+    state.apply(&Command::InstallBuiltins, &context()).unwrap();
+    assert_eq!(state.revision, 1);
+    assert_eq!(state.networks.keys().collect::<Vec<_>>(), ["bridge", "host", "none"]);
+    let subnet = &state.networks["bridge"].subnets[0];
+    assert_eq!((subnet.subnet.to_string(), subnet.gateway.to_string()), ("10.208.0.0/24".into(), "10.208.0.1".into()));
+    assert_eq!(state.networks.values().map(|n| n.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(state.networks.values().map(|n| &n.id).collect::<BTreeSet<_>>().len(), 3, "identifiers differ");
+    let before = state.clone();
+    state.apply(&Command::InstallBuiltins, &context()).unwrap();
+    assert_eq!(state, before);
+}
+
+#[test]
+fn a_container_gets_address_mac_and_interfaces() {
+    let state = after(
+        state(),
+        &[
+            Command::CreateNetwork(network("back")),
+            Command::CreateContainer(ContainerSpec {
+                ip: Some("10.208.0.99".parse().unwrap()),
+                publish: vec!["8080:80".parse().unwrap()],
+                ..on("both", &["bridge", "back"])
+            }),
+            Command::CreateContainer(on("lonely", &["none"])),
+            Command::CreateContainer(on("plain", &["host"])),
+        ],
+    );
+    let web = &state.containers["web"];
+    assert_eq!((web.mode, web.hostname.as_str(), web.id.len()), (Mode::Bridge, "web", 64));
+    let rows: Vec<String> = state
+        .containers
+        .values()
+        .flat_map(|c| c.endpoints.iter().map(move |e| (c, e)))
+        .map(|(c, e)| {
+            format!("{} {} {} {} {} {}", c.name, e.interface, e.host_interface, e.network, e.ipv4.unwrap(), e.mac)
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "both eth0 nd3 bridge 10.208.0.99/24 02:42:0a:d0:00:63",
+            "both eth1 nd4 back 10.208.1.2/24 02:42:0a:d0:01:02",
+            "client eth0 nd2 bridge 10.208.0.3/24 02:42:0a:d0:00:03",
+            "web eth0 nd1 bridge 10.208.0.2/24 02:42:0a:d0:00:02",
+        ]
+    );
+    assert_eq!(state.containers["lonely"].mode, Mode::None);
+    assert_eq!(state.containers["plain"].mode, Mode::Host);
+    assert_eq!(published(&state), ["both 8080:80/tcp"]);
+}
+
+#[test]
+fn endpoint_numbers_and_freed_addresses_are_not_used_again_at_once() {
+    let again =
+        after(state(), &[Command::RemoveContainers(names(&["web"])), Command::CreateContainer(container("web"))]);
+    let endpoint = &again.containers["web"].endpoints[0];
+    assert_eq!((endpoint.number, endpoint.ipv4.unwrap().to_string().as_str()), (3, "10.208.0.4/24"));
+}
+
+#[test]
+fn an_address_whose_mac_somebody_chose_is_passed_over() {
+    let chosen = ContainerSpec { mac: Some("02:42:0a:d0:00:05".parse().unwrap()), ..container("chosen") };
+    let state = after(state(), &[Command::CreateContainer(chosen), Command::CreateContainer(container("next"))]);
+    let address = |name: &str| state.containers[name].endpoints[0].ipv4.unwrap().to_string();
+    assert_eq!((address("chosen"), address("next")), ("10.208.0.4/24".to_owned(), "10.208.0.6/24".to_owned()));
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table of refusals")]
+fn containers_are_refused_with_exact_words() {
+    let state = after(
+        state(),
+        &[
+            Command::CreateNetwork(network("back")),
+            Command::CreateContainer(ContainerSpec { netns: Some("/run/netns/x".into()), ..container("held") }),
+        ],
+    );
+    let refused_spec = |spec: ContainerSpec| {
+        refused_by(
+            &state,
+            &Command::CreateContainer(spec),
+            &Context { namespaces: BTreeSet::from(["theirs".to_owned()]), ..context() },
+        )
+    };
+    let ip = |ip: &str| ContainerSpec { ip: Some(ip.parse().unwrap()), ..container("new") };
+    let mac = |mac: &str| ContainerSpec { mac: Some(mac.parse().unwrap()), ..container("new") };
+    let netns = |path: &str| ContainerSpec { netns: Some(path.into()), ..container("new") };
+    for (spec, code, text) in [
+        (
+            container("web"),
+            "name_taken",
+            "there is a container named \"web\" already; choose another name or remove it first",
+        ),
+        (
+            container("a/b"),
+            "bad_name",
+            "container name \"a/b\" has a '/' in it; use letters, digits, '_', '.' and '-', a letter or digit first, at most 63",
+        ),
+        (
+            container("theirs"),
+            "namespace_exists",
+            "a network namespace named \"theirs\" exists already and is not taken over; choose another name, or pass its path with --netns to use it",
+        ),
+        (on("new", &["bck"]), "unknown_network", "no network named \"bck\"; did you mean \"back\"?"),
+        (
+            on("new", &["host", "bridge"]),
+            "network_stands_alone",
+            "\"host\" stands alone: a container is either on it or on other networks",
+        ),
+        (
+            on("new", &["bridge", "none"]),
+            "network_stands_alone",
+            "\"none\" stands alone: a container is either on it or on other networks",
+        ),
+        (on("new", &["back", "back"]), "network_twice", "network \"back\" is named twice; name it once"),
+        (
+            on("new", &["container:web"]),
+            "unsupported",
+            "network \"container:web\" is not supported yet: a container cannot share another's namespace; use a network",
+        ),
+        (
+            ip("10.209.0.2"),
+            "address_outside",
+            "address 10.209.0.2 is outside the subnet 10.208.0.0/24 of network \"bridge\"; choose one inside",
+        ),
+        (
+            ip("10.208.0.2"),
+            "address_taken",
+            "address 10.208.0.2 of network \"bridge\" is taken by container \"web\"; choose another or leave it to netd",
+        ),
+        (
+            ip("10.208.0.1"),
+            "address_taken",
+            "address 10.208.0.1 of network \"bridge\" is taken by the network's gateway; choose another or leave it to netd",
+        ),
+        (
+            ip("10.208.0.255"),
+            "address_taken",
+            "address 10.208.0.255 of network \"bridge\" is taken by broadcast; choose another or leave it to netd",
+        ),
+        (ip("fd00::2"), "ipv6_unsupported", "address fd00::2: IPv6 is not supported yet; use IPv4"),
+        (
+            mac("02:42:0a:d0:00:03"),
+            "mac_taken",
+            "MAC address 02:42:0a:d0:00:03 of network \"bridge\" is taken by container \"client\"; choose another with --mac",
+        ),
+        (
+            mac("02:42:0a:d0:00:01"),
+            "mac_taken",
+            "MAC address 02:42:0a:d0:00:01 of network \"bridge\" is taken by the network's gateway; choose another with --mac",
+        ),
+        (
+            mac("01:00:00:00:00:01"),
+            "bad_mac",
+            "01:00:00:00:00:01 is no MAC address of an interface: it is a group's; choose a unicast one, such as 02:00:0a:d0:00:02",
+        ),
+        (
+            ContainerSpec { networks: vec!["host".into()], ..ip("10.208.0.9") },
+            "needs_network",
+            "--ip needs a network of its own, and \"host\" is none; leave --ip out or choose another network",
+        ),
+        (
+            ContainerSpec { networks: vec!["host".into()], ..netns("/run/netns/y") },
+            "needs_network",
+            "--netns needs a network of its own, and \"host\" is none; leave --netns out or choose another network",
+        ),
+        (
+            netns("run/y"),
+            "relative_namespace",
+            "the namespace path \"run/y\" is not absolute; write it from the root, such as /run/netns/web",
+        ),
+        (
+            netns("/run/netns/x"),
+            "namespace_in_use",
+            "the namespace /run/netns/x is used by container \"held\" already; remove that first",
+        ),
+        (
+            ContainerSpec { publish: vec!["80:80".parse().unwrap()], ..on("new", &["host"]) },
+            "no_address",
+            "container \"new\" has no address to publish to: it is on the host's own network, where its ports answer already",
+        ),
+        (
+            ContainerSpec { aliases: vec!["a b".into()], ..container("new") },
+            "bad_name",
+            "alias name \"a b\" has a ' ' in it; use letters, digits, '_', '.' and '-', a letter or digit first, at most 63",
+        ),
+    ] {
+        assert_eq!(refused_spec(spec), (code, text.to_owned()));
+    }
+    let unknown = refused(&state, &Command::RemoveContainers(names(&["web", "clinet"])));
+    assert_eq!(unknown, ("unknown_container", "no container named \"clinet\"; did you mean \"client\"?".to_owned()));
+    let mut pruned = state.clone();
+    pruned.apply(&Command::PruneContainers(names(&["web", "gone"])), &context()).unwrap();
+    assert!(!pruned.containers.contains_key("web"));
+}
+
+#[test]
+fn networks_follow_what_was_asked() {
+    let asked = NetworkSpec {
+        subnets: vec!["10.1.0.0/24".parse().unwrap()],
+        gateways: vec!["10.1.0.254".parse().unwrap()],
+        ip_ranges: vec!["10.1.0.64/26".parse().unwrap()],
+        aux_addresses: [("nas".to_owned(), "10.1.0.64".parse().unwrap())].into(),
+        ..network("lab")
+    };
+    let state = after(state(), &[Command::CreateNetwork(asked), Command::CreateContainer(on("c", &["lab"]))]);
+    assert_eq!(state.containers["c"].endpoints[0].ipv4.unwrap().to_string(), "10.1.0.65/24");
+    let taken = ContainerSpec { ip: Some("10.1.0.64".parse().unwrap()), ..on("d", &["lab"]) };
+    assert_eq!(
+        refused(&state, &Command::CreateContainer(taken)).1,
+        "address 10.1.0.64 of network \"lab\" is taken by the auxiliary address \"nas\"; choose another or leave it to netd"
+    );
+    let removed = after(
+        state,
+        &[
+            Command::RemoveContainers(names(&["c"])),
+            Command::RemoveNetworks(names(&["lab"])),
+            Command::CreateNetwork(network("lab")),
+        ],
+    );
+    assert_eq!(removed.networks["lab"].number, 5, "numbers are not used again");
+}
+
+#[test]
+fn networks_are_refused_with_exact_words() {
+    let state = state();
+    let subnet = |text: &str| NetworkSpec { subnets: vec![text.parse().unwrap()], ..network("lab") };
+    let lab = subnet("10.1.0.0/24");
+    for (spec, code, text) in [
+        (
+            network("bridge"),
+            "name_taken",
+            "there is a network named \"bridge\" already; choose another name or remove it first",
+        ),
+        (
+            subnet("10.208.0.0/16"),
+            "subnet_overlaps",
+            "subnet 10.208.0.0/16 overlaps 10.208.0.0/24, of network \"bridge\"; choose another",
+        ),
+        (
+            subnet("198.18.0.128/25"),
+            "subnet_overlaps",
+            "subnet 198.18.0.128/25 overlaps 198.18.0.0/24, which the host routes already; choose another",
+        ),
+        (
+            subnet("10.1.0.7/24"),
+            "bad_network",
+            "network \"lab\": 10.1.0.7/24 is an address in a subnet; write 10.1.0.0/24",
+        ),
+        (subnet("10.1.0.0/31"), "bad_network", "network \"lab\": prefix length /31 is not from /8 to /30"),
+        (
+            subnet("127.0.0.0/24"),
+            "bad_network",
+            "network \"lab\": 127.0.0.0/24 holds loopback addresses; choose a private range (RFC 1918)",
+        ),
+        (subnet("fd00::/64"), "ipv6_unsupported", "subnet fd00::/64: IPv6 is not supported yet; use IPv4"),
+        (
+            NetworkSpec { gateways: vec!["10.2.0.1".parse().unwrap()], ..lab.clone() },
+            "bad_network",
+            "network \"lab\": gateway 10.2.0.1 is outside the subnet 10.1.0.0/24",
+        ),
+        (
+            NetworkSpec { gateways: vec!["10.1.0.255".parse().unwrap()], ..lab.clone() },
+            "bad_network",
+            "network \"lab\": 10.1.0.255 cannot be the gateway: it is set aside already",
+        ),
+        (
+            NetworkSpec { ip_ranges: vec!["10.1.0.0/23".parse().unwrap()], ..lab.clone() },
+            "bad_network",
+            "network \"lab\": range 10.1.1.255 is outside the subnet 10.1.0.0/24",
+        ),
+        (
+            NetworkSpec { mtu: Some(67), ..lab.clone() },
+            "bad_network",
+            "network \"lab\": MTU 67 is not from 68 to 65535",
+        ),
+    ] {
+        assert_eq!(refused(&state, &Command::CreateNetwork(spec)), (code, text.to_owned()));
+    }
+    let state = after(state, &[Command::CreateNetwork(lab), Command::CreateContainer(on("c", &["lab"]))]);
+    for (name, code, text) in [
+        ("lab", "network_in_use", "network \"lab\" is in use by \"c\"; remove that first"),
+        ("bridge", "builtin_network", "network \"bridge\" is built in and stays"),
+        ("lub", "unknown_network", "no network named \"lub\"; did you mean \"lab\"?"),
+    ] {
+        assert_eq!(refused(&state, &Command::RemoveNetworks(names(&[name]))), (code, text.to_owned()));
+    }
+    let mut full = context();
+    full.facts.routed.insert("10.208.0.0/12".parse().unwrap());
+    assert_eq!(refused_by(&state, &Command::CreateNetwork(network("x")), &full).0, "subnets_used_up");
+}
+
+#[test]
+fn a_small_network_fills_up() {
+    let small = NetworkSpec { subnets: vec!["10.1.0.0/30".parse().unwrap()], ..network("small") };
+    let state = after(state(), &[Command::CreateNetwork(small), Command::CreateContainer(on("a", &["small"]))]);
+    assert_eq!(
+        refused(&state, &Command::CreateContainer(on("b", &["small"]))),
+        (
+            "addresses_used_up",
+            "network \"small\" has no free address left in 10.1.0.0/30; remove containers or make a larger network"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn ports_are_published_like_bind_would() {
+    let state = after(
+        state(),
+        &[publish("web", &["8080:80", "127.0.0.1:9000:90", "8080:80/udp"]), publish("client", &["198.18.0.1:9000:90"])],
+    );
+    assert_eq!(
+        published(&state),
+        ["web 8080:80/tcp", "web 8080:80/udp", "web 127.0.0.1:9000:90/tcp", "client 198.18.0.1:9000:90/tcp"]
+    );
+    let again = after(state.clone(), &[publish("web", &["8080:80"])]);
+    assert_eq!(again, state, "the same again is no change");
+    let own = after(state.clone(), &[publish("web", &["127.0.0.1:8080:81"])]);
+    assert_eq!(own.publishes.len(), 5, "a container may overlap itself");
+    for (name, spec, text) in [
+        (
+            "client",
+            "8080:80",
+            "port 0.0.0.0:8080/tcp is already published by container \"web\"; unpublish that first or choose another port",
+        ),
+        (
+            "client",
+            "127.0.0.1:8080:80",
+            "port 127.0.0.1:8080/tcp is already published by container \"web\" at 0.0.0.0:8080; unpublish that first or choose another port",
+        ),
+        (
+            "client",
+            "9000:80",
+            "port 0.0.0.0:9000/tcp is already published by container \"web\" at 127.0.0.1:9000; unpublish that first or choose another port",
+        ),
+        (
+            "web",
+            "8080:81",
+            "port 0.0.0.0:8080/tcp is already published by container \"web\"; unpublish that first or choose another port",
+        ),
+    ] {
+        assert_eq!(refused(&state, &publish(name, &[spec])), ("port_published", text.to_owned()));
+    }
+    for (spec, code, text) in [
+        ("198.18.0.2:80:80", "not_host_address", "the host has no address 198.18.0.2; it has 127.0.0.1, 198.18.0.1"),
+        ("[::1]:80:80", "ipv6_unsupported", "publishing [::1]:80:80/tcp: IPv6 is not supported yet; use IPv4"),
+        (
+            "80:80/sctp",
+            "unsupported",
+            "publishing 80:80/sctp is not supported yet: the datapath does not translate SCTP; publish tcp or udp",
+        ),
+    ] {
+        assert_eq!(refused(&state, &publish("web", &[spec])), (code, text.to_owned()));
+    }
+    assert_eq!(refused(&state, &publish("wbe", &["80"])).0, "unknown_container");
+    // A gateway and any loopback address are the host's own too.
+    after(state, &[publish("web", &["10.208.0.1:80:80", "127.9.9.9:80:80"])]);
+}
+
+#[test]
+fn what_the_host_has_bound_is_not_published() {
+    let socket = |address: &str, inode| HostSocket {
+        protocol: Protocol::Tcp,
+        port: 80,
+        address: address.parse().unwrap(),
+        inode,
+    };
+    for (bound, spec, conflict) in [
+        ("0.0.0.0", "80:80", true),
+        ("::", "80:80", true),
+        ("::", "127.0.0.1:80:80", true),
+        ("127.0.0.1", "80:80", true),
+        ("127.0.0.1", "127.0.0.1:80:80", true),
+        ("::ffff:127.0.0.1", "127.0.0.1:80:80", true),
+        ("127.0.0.2", "127.0.0.1:80:80", false),
+        ("::1", "127.0.0.1:80:80", false),
+        ("0.0.0.0", "80:80/udp", false),
+        ("0.0.0.0", "81:80", false),
+    ] {
+        let context = Context { host_sockets: BTreeSet::from([socket(bound, 7)]), ..context() };
+        let result = state().apply(&publish("web", &[spec]), &context);
+        assert_eq!(result.is_err(), conflict, "{spec} with a socket on {bound}");
+        if let Err(refusal) = result {
+            assert_eq!(refusal.code(), "port_bound");
+        }
+    }
+    let context = Context { host_sockets: BTreeSet::from([socket("127.0.0.1", 7)]), ..context() };
+    assert_eq!(
+        refused_by(&state(), &publish("web", &["80:80"]), &context).1,
+        "port 0.0.0.0:80/tcp is already bound on the host, at 127.0.0.1:80 (socket inode 7); stop what holds it or choose another port"
+    );
+    // What is published already stays so, although somebody has bound it meanwhile.
+    let mut both = after(state(), &[publish("web", &["80:80"])]);
+    both.apply(&publish("web", &["80:80"]), &context).unwrap();
+}
+
+#[test]
+fn picked_ports_are_the_first_free_ones() {
+    let context = Context {
+        host_sockets: BTreeSet::from([HostSocket {
+            protocol: Protocol::Tcp,
+            port: 49_153,
+            address: "0.0.0.0".parse().unwrap(),
+            inode: 1,
+        }]),
+        ..context()
+    };
+    let mut state = state();
+    // Named ones are served first, wherever they stand.
+    state.apply(&publish("web", &["80-82", "49155:90"]), &context).unwrap();
+    assert_eq!(published(&state), ["web 49152:80/tcp", "web 49154:81/tcp", "web 49155:90/tcp", "web 49156:82/tcp"]);
+}
+
+#[test]
+fn what_is_not_published_cannot_be_unpublished() {
+    let state =
+        after(state(), &[publish("web", &["8000-8002:80-82", "127.0.0.1:9000:90"]), publish("client", &["7000:70"])]);
+    let less = after(state.clone(), &[unpublish("web", &["8000-8001:80-81", "127.0.0.1::90", "8000:80"])]);
+    assert_eq!(published(&less), ["client 7000:70/tcp", "web 8002:82/tcp"]);
+    let none = after(state.clone(), &[Command::Unpublish { container: "web".to_owned(), ports: Unpublish::All }]);
+    assert_eq!(published(&none), ["client 7000:70/tcp"]);
+    for (name, spec, text) in [
+        ("client", "8000:80", "8000:80/tcp of container \"client\" is not published; published are 7000:70/tcp"),
+        (
+            "web",
+            "8000-8003:80-83",
+            "8003:83/tcp of container \"web\" is not published; published are 8000:80/tcp, 8001:81/tcp, 8002:82/tcp, 127.0.0.1:9000:90/tcp",
+        ),
+        ("client", "70/udp", "70/udp of container \"client\" is not published; published are 7000:70/tcp"),
+    ] {
+        assert_eq!(refused(&state, &unpublish(name, &[spec])), ("not_published", text.to_owned()));
+    }
+    let gone = after(state, &[Command::RemoveContainers(names(&["web"]))]);
+    assert_eq!(published(&gone), ["client 7000:70/tcp"]);
+    assert!(refused(&gone, &unpublish("web", &["8000:80"])).1.starts_with("no container named \"web\""));
+}
+
+#[test]
+fn an_internal_network_is_not_published() {
+    let inner = NetworkSpec { internal: true, ..network("inner") };
+    let state = after(
+        state(),
+        &[
+            Command::CreateNetwork(inner),
+            Command::CreateContainer(on("db", &["inner"])),
+            Command::CreateContainer(on("mid", &["inner", "bridge"])),
+        ],
+    );
+    assert_eq!(
+        refused(&state, &publish("db", &["80:80"])).1,
+        "container \"db\" has no address to publish to: it is only on internal networks"
+    );
+    let endpoint = state.containers["mid"].published_endpoint(&state).unwrap();
+    assert_eq!(endpoint.network, "bridge");
+}
+
+fn assert_sound(state: &State) {
+    let endpoints: Vec<_> = state.containers.values().flat_map(|container| &container.endpoints).collect();
+    let distinct = |what: &str, keys: Vec<String>| {
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "{what} twice: {keys:?}");
+    };
+    distinct("number", endpoints.iter().map(|e| e.number.to_string()).collect());
+    distinct("address", endpoints.iter().map(|e| format!("{} {}", e.network, e.ipv4.unwrap().ip())).collect());
+    distinct("MAC", endpoints.iter().map(|e| format!("{} {}", e.network, e.mac)).collect());
+    for endpoint in endpoints {
+        let subnet = &state.networks[&endpoint.network].subnets[0];
+        assert!(subnet.subnet.contains(endpoint.ipv4.unwrap().ip()));
+        assert!(endpoint.number < state.next_endpoint);
+    }
+    for (key, publish) in &state.publishes {
+        state.containers[&publish.container].published_endpoint(state).unwrap();
+        let wildcard = PublishKey { host_ip: "0.0.0.0".parse().unwrap(), ..*key };
+        if let Some(other) = state.publishes.get(&wildcard) {
+            assert_eq!(other.container, publish.container, "{key:?} overlaps");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_commands_leave_a_sound_state(commands in prop::collection::vec(any_command(), 1..60)) {
+        let mut state = State::default();
+        state.apply(&Command::InstallBuiltins, &context()).unwrap();
+        for command in &commands {
+            let mut next = state.clone();
+            if next.apply(command, &context()).is_ok() {
+                prop_assert_eq!(next.revision != state.revision, next != state, "the revision tells changes");
+                state = next;
+                assert_sound(&state);
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Why is a command refused, in the words that the user reads?
+
+use super::name::{NAME_SIZE_MAX, NameError};
+use super::state::{Mac, Protocol};
+use ipnetwork::IpNetwork;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// Why a command was refused: one line that says what, why and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{kind} name \"{}\" {reason}; use letters, digits, '_', '.' and '-', a letter or digit first, at most {NAME_SIZE_MAX}", name.escape_debug())]
+    BadName { kind: Kind, name: String, reason: NameError },
+
+    #[error("no container named \"{}\"; {}", name.escape_debug(), did_you_mean(nearest.as_deref(), "netctl container ls"))]
+    UnknownContainer { name: String, nearest: Option<String> },
+
+    #[error("no network named \"{}\"; {}", name.escape_debug(), did_you_mean(nearest.as_deref(), "netctl network ls"))]
+    UnknownNetwork { name: String, nearest: Option<String> },
+
+    #[error("there is a {kind} named \"{name}\" already; choose another name or remove it first")]
+    NameTaken { kind: Kind, name: String },
+
+    #[error(
+        "a network namespace named \"{name}\" exists already and is not taken over; choose another name, or pass its path with --netns to use it"
+    )]
+    NamespaceExists { name: String },
+
+    #[error("the namespace {} is used by container \"{container}\" already; remove that first", path.display())]
+    NamespaceInUse { path: PathBuf, container: String },
+
+    #[error("the namespace path \"{}\" is not absolute; write it from the root, such as /run/netns/web", path.display())]
+    RelativeNamespace { path: PathBuf },
+
+    #[error("port {}/{protocol} is already published by container \"{container}\"{}; unpublish that first or choose another port",
+        SocketAddr::new(*host_ip, *host_port), published_as(*host_ip, *host_port, *existing_ip))]
+    PortPublished { host_ip: IpAddr, host_port: u16, protocol: Protocol, container: String, existing_ip: IpAddr },
+
+    #[error("port {}/{protocol} is already bound on the host, at {}{}; stop what holds it or choose another port",
+        SocketAddr::new(*host_ip, *host_port), SocketAddr::new(*address, *host_port), by_process(process.as_deref(), *inode))]
+    PortBound {
+        host_ip: IpAddr,
+        host_port: u16,
+        protocol: Protocol,
+        /// What the socket is bound to.
+        address: IpAddr,
+        /// The socket's inode, by which its process can be found.
+        inode: u32,
+        /// The process, as `name (pid N)`, once somebody has looked it up.
+        process: Option<String>,
+    },
+
+    #[error("no {protocol} port of {host_ip} is free to be picked; name one, or unpublish some")]
+    NoFreePort { host_ip: IpAddr, protocol: Protocol },
+
+    #[error("the host has no address {address}; it has {}", list(has))]
+    NotHostAddress { address: IpAddr, has: Vec<IpAddr> },
+
+    #[error("container \"{container}\" has no address to publish to: {why}")]
+    NoAddress { container: String, why: &'static str },
+
+    #[error("{port} of container \"{container}\" is not published; {}", published(has))]
+    NotPublished {
+        container: String,
+        /// As the user would write it.
+        port: String,
+        /// What is published of this container, as the user would write it.
+        has: Vec<String>,
+    },
+
+    #[error("address {address} is outside the subnet {subnet} of network \"{network}\"; choose one inside")]
+    AddressOutside { address: IpAddr, network: String, subnet: IpNetwork },
+
+    #[error("address {address} of network \"{network}\" is taken by {by}; choose another or leave it to netd")]
+    AddressTaken { address: IpAddr, network: String, by: String },
+
+    #[error("network \"{network}\" has no free address left in {range}; remove containers or make a larger network")]
+    AddressesUsedUp { network: String, range: IpNetwork },
+
+    #[error("MAC address {mac} of network \"{network}\" is taken by {by}; choose another with --mac")]
+    MacTaken { mac: Mac, network: String, by: String },
+
+    #[error("{mac} is no MAC address of an interface: it is {why}; choose a unicast one, such as 02:00:0a:d0:00:02")]
+    BadMac { mac: Mac, why: &'static str },
+
+    #[error("subnet {subnet} overlaps {other}, {whose}; choose another")]
+    SubnetOverlaps { subnet: IpNetwork, other: IpNetwork, whose: String },
+
+    #[error(
+        "no automatic subnet of 10.208.0.0/12 is free of other networks and of the host's routes; name one with --subnet"
+    )]
+    SubnetsUsedUp,
+
+    #[error("network \"{network}\": {what}")]
+    BadNetwork { network: String, what: String },
+
+    #[error("network \"{network}\" is in use by {}; remove that first", quoted(by))]
+    NetworkInUse { network: String, by: Vec<String> },
+
+    #[error("network \"{network}\" is built in and stays")]
+    BuiltinNetwork { network: String },
+
+    #[error(
+        "{option} needs a network of its own, and \"{network}\" is none; leave {option} out or choose another network"
+    )]
+    NeedsNetwork { option: &'static str, network: String },
+
+    #[error("\"{network}\" stands alone: a container is either on it or on other networks")]
+    NetworkStandsAlone { network: String },
+
+    #[error("network \"{network}\" is named twice; name it once")]
+    NetworkTwice { network: String },
+
+    #[error("{what}: IPv6 is not supported yet; use IPv4")]
+    Ipv6Unsupported { what: String },
+
+    #[error("{what} is not supported yet: {why}")]
+    Unsupported { what: String, why: &'static str },
+
+    #[error("all numbers for {what}s are used up; start netd on a new state directory")]
+    NumbersUsedUp { what: Kind },
+}
+
+/// What a name belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Container,
+    Network,
+    Alias,
+    Host,
+}
+
+impl Refusal {
+    /// The same, with the process that holds the socket in the way, if it is one: only the machine knows.
+    #[must_use]
+    pub fn naming_process(mut self, process_of: impl FnOnce(u32) -> Option<String>) -> Self {
+        if let Self::PortBound { inode, process, .. } = &mut self {
+            *process = process_of(*inode);
+        }
+        self
+    }
+
+    /// The stable code that the API carries.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::BadName { .. } => "bad_name",
+            Self::UnknownContainer { .. } => "unknown_container",
+            Self::UnknownNetwork { .. } => "unknown_network",
+            Self::NameTaken { .. } => "name_taken",
+            Self::NamespaceExists { .. } => "namespace_exists",
+            Self::NamespaceInUse { .. } => "namespace_in_use",
+            Self::RelativeNamespace { .. } => "relative_namespace",
+            Self::PortPublished { .. } => "port_published",
+            Self::PortBound { .. } => "port_bound",
+            Self::NoFreePort { .. } => "no_free_port",
+            Self::NotHostAddress { .. } => "not_host_address",
+            Self::NoAddress { .. } => "no_address",
+            Self::NotPublished { .. } => "not_published",
+            Self::AddressOutside { .. } => "address_outside",
+            Self::AddressTaken { .. } => "address_taken",
+            Self::AddressesUsedUp { .. } => "addresses_used_up",
+            Self::MacTaken { .. } => "mac_taken",
+            Self::BadMac { .. } => "bad_mac",
+            Self::SubnetOverlaps { .. } => "subnet_overlaps",
+            Self::SubnetsUsedUp => "subnets_used_up",
+            Self::BadNetwork { .. } => "bad_network",
+            Self::NetworkInUse { .. } => "network_in_use",
+            Self::BuiltinNetwork { .. } => "builtin_network",
+            Self::NeedsNetwork { .. } => "needs_network",
+            Self::NetworkStandsAlone { .. } => "network_stands_alone",
+            Self::NetworkTwice { .. } => "network_twice",
+            Self::Ipv6Unsupported { .. } => "ipv6_unsupported",
+            Self::Unsupported { .. } => "unsupported",
+            Self::NumbersUsedUp { .. } => "numbers_used_up",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Container => "container",
+            Self::Network => "network",
+            Self::Alias => "alias",
+            Self::Host => "host",
+        })
+    }
+}
+
+/// Items that a message names at most; the rest is counted.
+const LISTED_MAX: usize = 8;
+
+fn list<T: ToString>(items: &[T]) -> String {
+    let mut text: Vec<String> = items.iter().take(LISTED_MAX).map(ToString::to_string).collect();
+    if text.is_empty() {
+        return "none".to_owned();
+    }
+    if let Some(more) = items.len().checked_sub(LISTED_MAX).filter(|&more| more > 0) {
+        text.push(format!("{more} more"));
+    }
+    text.join(", ")
+}
+
+fn quoted(names: &[String]) -> String {
+    list(&names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>())
+}
+
+fn did_you_mean(nearest: Option<&str>, lister: &str) -> String {
+    match nearest {
+        Some(name) => format!("did you mean \"{name}\"?"),
+        None => format!("`{lister}` lists them"),
+    }
+}
+
+fn published_as(asked: IpAddr, port: u16, existing: IpAddr) -> String {
+    if asked == existing { String::new() } else { format!(" at {}", SocketAddr::new(existing, port)) }
+}
+
+fn by_process(process: Option<&str>, inode: u32) -> String {
+    match process {
+        Some(process) => format!(" by {process}"),
+        None => format!(" (socket inode {inode})"),
+    }
+}
+
+fn published(has: &[String]) -> String {
+    if has.is_empty() { "nothing of it is".to_owned() } else { format!("published are {}", list(has)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_say_what_why_and_what_to_do() {
+        let any: IpAddr = "0.0.0.0".parse().unwrap();
+        let loopback: IpAddr = "127.0.0.1".parse().unwrap();
+        let bound = || Refusal::PortBound {
+            host_ip: any,
+            host_port: 80,
+            protocol: Protocol::Tcp,
+            address: loopback,
+            inode: 77,
+            process: None,
+        };
+        let published = |existing_ip| Refusal::PortPublished {
+            host_ip: any,
+            host_port: 80,
+            protocol: Protocol::Udp,
+            container: "web".to_owned(),
+            existing_ip,
+        };
+        for (refusal, text) in [
+            (
+                Refusal::UnknownContainer { name: "wbe".to_owned(), nearest: Some("web".to_owned()) },
+                "no container named \"wbe\"; did you mean \"web\"?",
+            ),
+            (
+                Refusal::UnknownNetwork { name: "x\n".to_owned(), nearest: None },
+                "no network named \"x\\n\"; `netctl network ls` lists them",
+            ),
+            (
+                bound().naming_process(|inode| (inode == 77).then(|| "nginx (pid 12)".to_owned())),
+                "port 0.0.0.0:80/tcp is already bound on the host, at 127.0.0.1:80 by nginx (pid 12); \
+                 stop what holds it or choose another port",
+            ),
+            (
+                bound(),
+                "port 0.0.0.0:80/tcp is already bound on the host, at 127.0.0.1:80 (socket inode 77); \
+                 stop what holds it or choose another port",
+            ),
+            (
+                published(any),
+                "port 0.0.0.0:80/udp is already published by container \"web\"; \
+                 unpublish that first or choose another port",
+            ),
+            (
+                published(loopback),
+                "port 0.0.0.0:80/udp is already published by container \"web\" at 127.0.0.1:80; \
+                 unpublish that first or choose another port",
+            ),
+            (
+                Refusal::NetworkInUse { network: "n".to_owned(), by: (0..10).map(|n| format!("c{n}")).collect() },
+                "network \"n\" is in use by \"c0\", \"c1\", \"c2\", \"c3\", \"c4\", \"c5\", \"c6\", \"c7\", 2 more; \
+                 remove that first",
+            ),
+            (
+                Refusal::NotHostAddress { address: any, has: vec![loopback] },
+                "the host has no address 0.0.0.0; it has 127.0.0.1",
+            ),
+        ] {
+            assert_eq!(refusal.to_string(), text);
+        }
+    }
+}

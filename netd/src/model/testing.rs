@@ -1,0 +1,105 @@
+//! What do tests ask for?
+
+use super::command::{Command, ContainerSpec, Context, NetworkSpec, Unpublish};
+use super::state::State;
+use crate::kernel::facts::{NodeFacts, Uplink};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// A host with one uplink, 198.18.0.1/24 on eth0.
+pub fn facts() -> NodeFacts {
+    let address = "198.18.0.1".parse().unwrap();
+    NodeFacts {
+        uplinks: BTreeMap::from([("eth0".to_owned(), Uplink { mtu: 1500, addresses: BTreeSet::from([address]) })]),
+        addresses: BTreeSet::from([address, "127.0.0.1".parse().unwrap()]),
+        routed: BTreeSet::from(["198.18.0.0/24".parse().unwrap()]),
+    }
+}
+
+pub fn context() -> Context {
+    Context {
+        now: jiff::Timestamp::UNIX_EPOCH,
+        entropy: [7; 32],
+        facts: facts(),
+        host_sockets: BTreeSet::new(),
+        namespaces: BTreeSet::new(),
+    }
+}
+
+/// On the network `bridge`, with nothing special.
+pub fn container(name: &str) -> ContainerSpec {
+    ContainerSpec {
+        name: name.to_owned(),
+        networks: Vec::new(),
+        ip: None,
+        ip6: None,
+        mac: None,
+        aliases: Vec::new(),
+        hostname: None,
+        netns: None,
+        publish: Vec::new(),
+        dns: Vec::new(),
+        labels: BTreeMap::new(),
+    }
+}
+
+/// With an automatic subnet.
+pub fn network(name: &str) -> NetworkSpec {
+    NetworkSpec {
+        name: name.to_owned(),
+        subnets: Vec::new(),
+        gateways: Vec::new(),
+        ip_ranges: Vec::new(),
+        aux_addresses: BTreeMap::new(),
+        internal: false,
+        no_icc: false,
+        no_masquerade: false,
+        mtu: None,
+        labels: BTreeMap::new(),
+        options: BTreeMap::new(),
+    }
+}
+
+pub fn publish(name: &str, specs: &[&str]) -> Command {
+    Command::Publish { container: name.to_owned(), ports: specs.iter().map(|spec| spec.parse().unwrap()).collect() }
+}
+
+/// The built-in networks, and a container `web` and a container `client` on `bridge`.
+pub fn state() -> State {
+    let mut state = State::default();
+    for command in [
+        Command::InstallBuiltins,
+        Command::CreateContainer(container("web")),
+        Command::CreateContainer(container("client")),
+    ] {
+        state.apply(&command, &context()).unwrap();
+    }
+    state
+}
+
+/// Among few names, addresses and ports, so that they meet.
+pub fn any_command() -> impl Strategy<Value = Command> {
+    let name = || (0..6_u8).prop_map(|n| format!("c{n}"));
+    let net = || prop_oneof![Just("bridge"), Just("n0"), Just("n1"), Just("none")].prop_map(str::to_owned);
+    let spec = || {
+        let ip = prop_oneof![Just(""), Just("127.0.0.1:"), Just("198.18.0.1:")];
+        (ip, 0..4_u16, 1..4_u16).prop_map(|(ip, host, port)| format!("{ip}{host}:{port}").parse().unwrap())
+    };
+    prop_oneof![
+        (name(), prop::collection::vec(net(), 0..3), any::<Option<u8>>(), prop::collection::vec(spec(), 0..2))
+            .prop_map(|(name, networks, ip, publish)| {
+                let ip = ip.map(|last| IpAddr::from([10, 208, 0, last % 8]));
+                Command::CreateContainer(ContainerSpec { networks, ip, publish, ..container(&name) })
+            }),
+        prop::collection::vec(name(), 1..3).prop_map(Command::RemoveContainers),
+        prop::collection::vec(name(), 1..3).prop_map(Command::PruneContainers),
+        (net(), any::<bool>())
+            .prop_map(|(name, internal)| { Command::CreateNetwork(NetworkSpec { internal, ..network(&name) }) }),
+        net().prop_map(|name| Command::RemoveNetworks(vec![name])),
+        (name(), prop::collection::vec(spec(), 1..3))
+            .prop_map(|(container, ports)| Command::Publish { container, ports }),
+        (name(), prop::collection::vec(spec(), 1..3))
+            .prop_map(|(container, ports)| Command::Unpublish { container, ports: Unpublish::Ports(ports) }),
+    ]
+}

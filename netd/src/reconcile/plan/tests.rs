@@ -1,0 +1,324 @@
+//! Does each difference give the right steps, in the right order, and do they suffice?
+
+use super::*;
+use crate::kernel::facts::NodeFacts;
+use crate::model::command::Command;
+use crate::model::state::State;
+use crate::model::testing::{container, context, facts, publish, state};
+use crate::reconcile::lower::lower;
+use crate::reconcile::op::Phase;
+use crate::reconcile::target::{EndpointEntry, FdbEntry, Port};
+use ipnetwork::IpNetwork;
+use netd_common::Addr;
+use netd_common::endpoint::EndpointKey;
+use netd_common::publish::{Publish, PublishKey};
+use proptest::collection::{btree_map, btree_set};
+use proptest::prelude::*;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+fn target_of(state: &State) -> Target {
+    lower(state, &facts(), Path::new("/run/netns"))
+}
+
+fn after(commands: &[Command]) -> Target {
+    let mut state = state();
+    for command in commands {
+        state.apply(command, &context()).unwrap();
+    }
+    target_of(&state)
+}
+
+/// A plan as a test reads it: the kind of each step, and what it is about.
+fn short(ops: &[Op]) -> Vec<String> {
+    let text = |op: &Op| match op {
+        Op::CreateLink(name, _) => format!("CreateLink {name}"),
+        Op::ConfigureLink(name, _) => format!("ConfigureLink {name}"),
+        Op::DeleteLink(name) => format!("DeleteLink {name}"),
+        Op::SetPort(name, _) => format!("SetPort {name}"),
+        Op::RemovePort(name) => format!("RemovePort {name}"),
+        Op::SetEndpoint(key, _) => format!("SetEndpoint {}", IpAddr::from(key.address)),
+        Op::RemoveEndpoint(key) => format!("RemoveEndpoint {}", IpAddr::from(key.address)),
+        Op::SetFdb(network, ..) => format!("SetFdb {network}"),
+        Op::RemoveFdb(network, _) => format!("RemoveFdb {network}"),
+        Op::SetPublish(key, value) => format!("SetPublish {} {}", key.port, value.port),
+        Op::RemovePublish(key) => format!("RemovePublish {}", key.port),
+        Op::SetRoute(prefix, _) => format!("SetRoute {prefix}"),
+        Op::DeleteRoute(prefix) => format!("DeleteRoute {prefix}"),
+        Op::CreateNamespace(path) => format!("CreateNamespace {}", path.display()),
+        Op::DeleteNamespace(path) => format!("DeleteNamespace {}", path.display()),
+        Op::PurgeFlows(selectors) => {
+            let text = |selector: &FlowSelector| match selector {
+                FlowSelector::Endpoint(endpoint) => format!("endpoint {endpoint}"),
+                FlowSelector::Publish { key, endpoint } => format!("port {} of {endpoint}", key.port),
+            };
+            format!("PurgeFlows {}", selectors.iter().map(text).collect::<Vec<_>>().join(", "))
+        }
+        Op::RemoveLocalAddress(_)
+        | Op::RemoveUplink(_)
+        | Op::Detach(_)
+        | Op::DeleteGateway(_)
+        | Op::AddGateway(_)
+        | Op::Attach(_)
+        | Op::SetUplink(_)
+        | Op::SetLocalAddress(_) => format!("{op:?}"),
+    };
+    ops.iter().map(text).collect()
+}
+
+#[test]
+fn nothing_differs_nothing_is_done() {
+    let target = after(&[publish("web", &["8080:80"])]);
+    assert_eq!(plan(&target, &Observed(target.clone())), []);
+}
+
+#[test]
+fn a_container_that_comes_is_announced_last_and_one_that_goes_is_withdrawn_first() {
+    let before = after(&[publish("web", &["8080:80"])]);
+    let with = after(&[publish("web", &["8080:80"]), Command::CreateContainer(container("new"))]);
+    assert_eq!(
+        short(&plan(&with, &Observed(before.clone()))),
+        [
+            "CreateNamespace /run/netns/new",
+            "CreateLink nd3",
+            "ConfigureLink nd3",
+            "SetRoute 10.208.0.4/32",
+            "Attach(ContainerEgress(\"nd3\"))",
+            "SetPort nd3",
+            "SetFdb 1",
+            "SetEndpoint 10.208.0.4",
+        ]
+    );
+    let without = after(&[Command::RemoveContainers(vec!["web".to_owned()])]);
+    assert_eq!(
+        short(&plan(&without, &Observed(before))),
+        [
+            "RemovePublish 8080",
+            "RemoveEndpoint 10.208.0.2",
+            "RemovePort nd1",
+            "RemoveFdb 1",
+            "PurgeFlows endpoint 1, port 8080 of 1",
+            "Detach(ContainerEgress(\"nd1\"))",
+            "DeleteRoute 10.208.0.2/32",
+            "DeleteLink nd1",
+            "DeleteNamespace /run/netns/web",
+        ]
+    );
+}
+
+#[test]
+fn a_port_that_leads_elsewhere_is_one_upsert_and_its_flows_are_forgotten() {
+    let before = after(&[publish("web", &["8080:80"])]);
+    let mut elsewhere = before.clone();
+    for value in elsewhere.publishes.values_mut() {
+        value.port = 81;
+    }
+    assert_eq!(
+        short(&plan(&elsewhere, &Observed(before.clone()))),
+        ["PurgeFlows port 8080 of 1", "SetPublish 8080 81"]
+    );
+    let without = after(&[]);
+    assert_eq!(short(&plan(&without, &Observed(before))), ["RemovePublish 8080", "PurgeFlows port 8080 of 1"]);
+}
+
+#[test]
+fn parameters_of_a_link_are_set_on_it_but_another_namespace_is_another_link() {
+    let target = after(&[]);
+    let mut now = Observed(target.clone());
+    now.0.links.get_mut("nd1").unwrap().mtu = 9000;
+    assert_eq!(short(&plan(&target, &now)), ["ConfigureLink nd1"]);
+    let mut now = Observed(target.clone());
+    now.0.links.get_mut("nd1").unwrap().interface = "eth7".to_owned();
+    assert_eq!(
+        short(&plan(&target, &now)),
+        [
+            "RemoveEndpoint 10.208.0.2",
+            "RemovePort nd1",
+            "RemoveFdb 1",
+            "PurgeFlows endpoint 1",
+            "Detach(ContainerEgress(\"nd1\"))",
+            "DeleteLink nd1",
+            "CreateLink nd1",
+            "ConfigureLink nd1",
+            "SetRoute 10.208.0.2/32",
+            "Attach(ContainerEgress(\"nd1\"))",
+            "SetPort nd1",
+            "SetFdb 1",
+            "SetEndpoint 10.208.0.2",
+        ]
+    );
+}
+
+#[test]
+fn a_namespace_that_vanished_is_rebuilt_and_what_names_its_link_is_written_again() {
+    let target = after(&[]);
+    let mut now = Observed(target.clone());
+    now.apply(&Op::DeleteNamespace("/run/netns/web".into()));
+    assert_eq!(
+        short(&plan(&target, &now)),
+        [
+            "RemovePort #nd1",
+            "PurgeFlows endpoint 1",
+            "CreateNamespace /run/netns/web",
+            "CreateLink nd1",
+            "ConfigureLink nd1",
+            "SetRoute 10.208.0.2/32",
+            "Attach(ContainerEgress(\"nd1\"))",
+            "SetPort nd1",
+            "SetFdb 1",
+            "SetEndpoint 10.208.0.2",
+        ]
+    );
+}
+
+#[test]
+fn a_namespace_of_the_same_path_is_not_the_same_namespace() {
+    let target = after(&[]);
+    let mut now = Observed(target.clone());
+    // The file is gone, but something keeps the namespace, and so the link, alive.
+    now.0.namespaces.remove(Path::new("/run/netns/web"));
+    let ops = short(&plan(&target, &now));
+    let position = |text: &str| ops.iter().position(|op| op == text).unwrap_or_else(|| panic!("no {text} in {ops:?}"));
+    assert!(position("DeleteLink nd1") < position("CreateNamespace /run/netns/web"));
+    assert!(position("CreateNamespace /run/netns/web") < position("CreateLink nd1"));
+}
+
+#[test]
+fn uplinks_are_followed() {
+    let state = state();
+    let elsewhere = NodeFacts { uplinks: [("eth1".to_owned(), facts().uplinks["eth0"].clone())].into(), ..facts() };
+    let target = lower(&state, &elsewhere, Path::new("/run/netns"));
+    assert_eq!(
+        short(&plan(&target, &Observed(target_of(&state)))),
+        [
+            "RemoveUplink(\"eth0\")",
+            "Detach(UplinkIngress(\"eth0\"))",
+            "Detach(UplinkEgress(\"eth0\"))",
+            "Attach(UplinkIngress(\"eth1\"))",
+            "Attach(UplinkEgress(\"eth1\"))",
+            "SetUplink(\"eth1\")",
+        ]
+    );
+}
+
+fn name() -> impl Strategy<Value = String> {
+    (0..4_u8).prop_map(|n| format!("nd{n}"))
+}
+
+/// As read from the kernel: some interfaces are gone.
+fn seen_name() -> impl Strategy<Value = String> {
+    prop_oneof![4 => name(), 1 => Just(String::new())]
+}
+
+fn path() -> impl Strategy<Value = PathBuf> {
+    (0..3_u8).prop_map(|n| PathBuf::from(format!("/run/netns/c{n}")))
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    (0..4_u8).prop_map(|n| IpAddr::from([10, 0, 0, n]))
+}
+
+fn mac() -> impl Strategy<Value = [u8; 6]> {
+    (0..3_u8).prop_map(|n| [2, 0, 0, 0, 0, n])
+}
+
+fn link() -> impl Strategy<Value = Link> {
+    (path(), 0..2_u8, mac(), 0..2_u32, btree_set(address(), 0..2)).prop_map(|(namespace, interface, mac, mtu, ips)| {
+        Link {
+            namespace,
+            interface: format!("eth{interface}"),
+            mac,
+            gateway_mac: [0; 6],
+            mtu,
+            addresses: ips.iter().map(|&ip| IpNetwork::from(ip)).collect(),
+            default_routes: ips,
+        }
+    })
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    (0..3_u32, 0..2_u32, mac()).prop_map(|(endpoint, flags, mac)| Port {
+        network: 1,
+        endpoint,
+        flags,
+        ipv4: Addr::NONE,
+        ipv6: Addr::NONE,
+        gateway4: Addr::NONE,
+        gateway6: Addr::NONE,
+        mac,
+        gateway_mac: [0; 6],
+    })
+}
+
+fn attachment() -> impl Strategy<Value = Attachment> {
+    prop_oneof![
+        name().prop_map(Attachment::ContainerEgress),
+        name().prop_map(Attachment::UplinkIngress),
+        name().prop_map(Attachment::UplinkEgress),
+        Just(Attachment::SockAddr("bind4")),
+    ]
+}
+
+fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target> {
+    let route = prop_oneof![
+        Just(Route::Unreachable),
+        (name(), address(), mac()).prop_map(|(link, source, mac)| Route::Endpoint { link, source, mac })
+    ];
+    let endpoint = (link_name.clone(), 0..3_u32, 0..2_u32, mac())
+        .prop_map(|(link, endpoint, flags, mac)| EndpointEntry { link, endpoint, flags, mac });
+    let endpoint_key = address().prop_map(|ip| EndpointKey { address: ip.into(), network: 1 });
+    let fdb = (link_name, 0..2_u32).prop_map(|(link, flags)| FdbEntry { link, flags });
+    let publish_key = (0..3_u16).prop_map(|port| PublishKey { address: Addr::ANY_V4, port, protocol: 6, pad: 0 });
+    let publish = (address(), 0..3_u32).prop_map(|(ip, endpoint)| Publish {
+        address: ip.into(),
+        network: 1,
+        endpoint,
+        port: 80,
+        pad: [0; 2],
+    });
+    (
+        (btree_set(path(), 0..3), btree_map(name(), link(), 0..4), btree_set(address(), 0..3)),
+        (btree_map(address().prop_map(IpNetwork::from), route, 0..4), btree_set(attachment(), 0..5)),
+        (btree_map(endpoint_key, endpoint, 0..4), btree_map(name(), port(), 0..4)),
+        (btree_map((1..3_u32, mac()), fdb, 0..4), btree_map(publish_key, publish, 0..3)),
+        (btree_set(address().prop_map(Addr::from), 0..3), btree_set(name(), 0..3)),
+    )
+        .prop_map(
+            |((namespaces, links, gateways), (routes, attachments), (endpoints, ports), (fdb, publishes), rest)| {
+                let (local_addresses, uplinks) = rest;
+                Target {
+                    namespaces,
+                    links,
+                    gateways,
+                    routes,
+                    attachments,
+                    endpoints,
+                    ports,
+                    fdb,
+                    publishes,
+                    local_addresses,
+                    uplinks,
+                }
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn a_plan_that_is_carried_out_leaves_nothing_to_do(
+        target in any_target(name().boxed()),
+        seen in any_target(seen_name().boxed()),
+    ) {
+        let mut now = Observed(seen);
+        let ops = plan(&target, &now);
+        prop_assert_eq!(&ops, &plan(&target, &now), "equal inputs give equal plans");
+        prop_assert!(ops.is_sorted_by_key(Op::phase), "{:?}", ops);
+        let purges = ops.iter().filter(|op| op.phase() == Phase::PurgeFlows).count();
+        prop_assert!(purges <= 1);
+        for op in &ops {
+            now.apply(op);
+        }
+        prop_assert_eq!(plan(&target, &now), []);
+        prop_assert_eq!(now.0, target);
+    }
+}

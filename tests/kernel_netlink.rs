@@ -1,0 +1,498 @@
+//! Ring 4: does the kernel hold what netlink was told, and does netd see it when it does not?
+//!
+//! Needs root. Each test is a thread with network and mount namespaces of its own, which plays the host.
+
+use ipnetwork::IpNetwork;
+use netd::kernel::netlink::{Netlink, Watch};
+use netd::kernel::netns::made::Made;
+use netd::kernel::netns::{self, Files};
+use netd::kernel::sockets;
+use netd::reconcile::target::{Link, Route, Target};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::{IpAddr, UdpSocket};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+struct Host {
+    folder: tempfile::TempDir,
+    made: Made,
+    netlink: Netlink,
+}
+
+/// Runs `test` as a host of its own.
+fn host(test: impl FnOnce(&Host) + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("these tests need root");
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).expect("mounted");
+        ip("link set lo up");
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = Made { netns: folder.path().join("netns"), notes: folder.path().join("notes") };
+        let netlink = Netlink::open().expect("netlink");
+        test(&Host { folder, made, netlink });
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The folder cannot be removed while it is a mount point, which it is once a namespace was made.
+        let _not_mounted = umount2(&self.made.netns, MntFlags::MNT_DETACH);
+    }
+}
+
+impl Host {
+    fn path(&self, name: &str) -> PathBuf {
+        self.made.netns.join(name)
+    }
+
+    /// `ip` in a namespace.
+    fn ip_in(&self, name: &str, arguments: &str) -> String {
+        netns::in_namespace(&self.path(name), || ip(arguments)).expect("a namespace")
+    }
+
+    fn observe(&self) -> Target {
+        let mut target = Target { namespaces: self.made.paths().expect("listed"), ..Target::default() };
+        self.netlink.observe(&mut target).expect("observed");
+        target
+    }
+
+    /// What a plan for `target` would do from nothing.
+    fn create(&self, target: &Target) {
+        for path in &target.namespaces {
+            self.made.create(path).expect("namespace made");
+        }
+        for (name, link) in &target.links {
+            self.netlink.create_link(name, link).expect("link made");
+        }
+        self.configure(target);
+    }
+
+    /// Every idempotent step of it.
+    fn configure(&self, target: &Target) {
+        for (name, link) in &target.links {
+            self.netlink.configure_link(name, link).expect("link configured");
+        }
+        for gateway in &target.gateways {
+            self.netlink.add_gateway(*gateway).expect("gateway added");
+        }
+        for (prefix, route) in &target.routes {
+            self.netlink.set_route(*prefix, route).expect("route set");
+        }
+    }
+
+    /// Two containers on one network.
+    fn target(&self) -> Target {
+        let mut target = Target::default();
+        target.gateways.insert(address("10.208.0.1"));
+        target.routes.insert(network("10.208.0.0/24"), Route::Unreachable);
+        for (name, number) in [("web", 1_u8), ("client", 2)] {
+            let link = Link {
+                namespace: self.path(name),
+                interface: "eth0".into(),
+                mac: [2, 0x42, 10, 208, 0, number + 1],
+                gateway_mac: [2, 0x42, 10, 208, 0, 1],
+                mtu: 1400,
+                addresses: BTreeSet::from([network(&format!("10.208.0.{}/24", number + 1))]),
+                default_routes: BTreeSet::from([address("10.208.0.1")]),
+            };
+            target.namespaces.insert(link.namespace.clone());
+            target.routes.insert(
+                network(&format!("10.208.0.{}/32", number + 1)),
+                Route::Endpoint { link: format!("nd{number:x}"), source: address("10.208.0.1"), mac: link.mac },
+            );
+            target.links.insert(format!("nd{number:x}"), link);
+        }
+        target
+    }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("a literal address")
+}
+
+fn network(text: &str) -> IpNetwork {
+    text.parse().expect("a literal network")
+}
+
+/// The program `ip`, which shares no code with what is tested.
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("ip is installed");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn what_is_created_is_observed_and_carries() {
+    host(|host| {
+        let target = host.target();
+        host.create(&target);
+        assert_eq!(host.observe(), target);
+        for name in ["web", "client"] {
+            let addresses = host.ip_in(name, "-o addr show dev eth0");
+            assert!(addresses.contains("inet 10.208.0."), "{addresses}");
+        }
+        // Link, route, neighbour, gateway and default route together carry a datagram there and back.
+        let bind = || UdpSocket::bind("10.208.0.2:7").expect("the container's address");
+        let server = netns::in_namespace(&host.path("web"), bind).expect("a namespace");
+        let client = UdpSocket::bind("0.0.0.0:0").expect("bound");
+        for socket in [&server, &client] {
+            socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        }
+        client.send_to(b"x", "10.208.0.2:7").expect("sent");
+        let (_, from) = server.recv_from(&mut [0; 1]).expect("received");
+        assert_eq!(from.ip(), address("10.208.0.1"));
+        server.send_to(b"y", from).expect("sent");
+        assert_eq!(client.recv(&mut [0; 1]).expect("received"), 1);
+    });
+}
+
+#[test]
+fn doing_it_twice_changes_nothing() {
+    host(|host| {
+        let target = host.target();
+        host.create(&target);
+        let links = ip("-o -d link show");
+        let routes = ip("route show table all");
+        for path in &target.namespaces {
+            host.made.create(path).expect("it is ours and stands");
+        }
+        host.configure(&target);
+        assert_eq!(ip("-o -d link show"), links);
+        assert_eq!(ip("route show table all"), routes);
+        assert_eq!(host.observe(), target);
+        // A link of that name is replaced, by one with another index.
+        let before = nix::net::if_::if_nametoindex("nd1").expect("a link");
+        host.netlink.create_link("nd1", &target.links["nd1"]).expect("replaced");
+        assert_ne!(nix::net::if_::if_nametoindex("nd1").expect("a link"), before);
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+    });
+}
+
+#[test]
+fn drift_is_seen_and_healed() {
+    host(|host| {
+        let target = host.target();
+        host.create(&target);
+        let drifts: [(Option<&str>, &str); 16] = [
+            (Some("web"), "addr del 10.208.0.2/24 dev eth0"),
+            (Some("web"), "route del default"),
+            (Some("web"), "route replace default via 10.208.0.9"),
+            (Some("web"), "link set eth0 down"),
+            (Some("web"), "link set lo down"),
+            (Some("web"), "link set eth0 mtu 1300"),
+            (Some("web"), "link set eth0 address 02:00:00:00:00:01"),
+            (None, "link set nd1 down"),
+            (None, "link set nd1 mtu 1300"),
+            (None, "link set nd1 address 02:00:00:00:00:01"),
+            (None, "addr del 10.208.0.1/32 dev lo"),
+            (None, "route del 10.208.0.2"),
+            (None, "route del unreachable 10.208.0.0/24"),
+            (None, "neigh del 10.208.0.2 dev nd1"),
+            (None, "neigh replace 10.208.0.2 dev nd1 lladdr 02:00:00:00:00:01 nud permanent"),
+            (None, "route change 10.208.0.2 dev nd1 proto 110"),
+        ];
+        for (namespace, drift) in drifts {
+            namespace.map_or_else(|| ip(drift), |namespace| host.ip_in(namespace, drift));
+            assert_ne!(host.observe(), target, "not seen: {drift}");
+            host.configure(&target);
+            assert_eq!(host.observe(), target, "not healed: {drift}");
+        }
+        let forwarding = "/proc/sys/net/ipv4/conf/nd1/forwarding";
+        assert_eq!(std::fs::read_to_string(forwarding).expect("read"), "1\n");
+        std::fs::write(forwarding, "0").expect("written");
+        assert_ne!(host.observe(), target, "not seen: forwarding");
+        host.configure(&target);
+        assert_eq!(std::fs::read_to_string(forwarding).expect("read"), "1\n");
+        assert_eq!(host.observe(), target);
+        // What a container sets anew by itself becomes netd's again.
+        host.ip_in("web", "addr del 10.208.0.2/24 dev eth0");
+        host.ip_in("web", "addr add 10.208.0.2/24 dev eth0");
+        host.ip_in("web", "route add default via 10.208.0.1");
+        assert_ne!(host.observe(), target, "not seen: made anew by another");
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+        // A name cannot change while the link is up on older kernels.
+        host.ip_in("web", "link set eth0 down");
+        host.ip_in("web", "link set eth0 name other");
+        assert_ne!(host.observe(), target, "not seen: name");
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+    });
+}
+
+#[test]
+fn what_is_no_longer_wanted_is_removed() {
+    host(|host| {
+        let mut target = host.target();
+        host.create(&target);
+        let link = target.links.get_mut("nd1").expect("a link");
+        link.addresses = BTreeSet::from([network("10.208.0.9/24")]);
+        link.default_routes = BTreeSet::from([address("10.208.0.10")]);
+        link.mtu = 1500;
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+        target.links.get_mut("nd1").expect("a link").default_routes.clear();
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+        assert_eq!(host.ip_in("web", "route show default"), "");
+    });
+}
+
+#[test]
+fn a_link_whose_other_side_moved_is_told_so() {
+    host(|host| {
+        let target = host.target();
+        host.create(&target);
+        host.ip_in("web", &format!("link set eth0 name eth1 netns {}", host.path("client").display()));
+        assert_eq!(host.observe().links["nd1"].namespace, PathBuf::new());
+        let refused = host.netlink.configure_link("nd1", &target.links["nd1"]).expect_err("it is elsewhere");
+        assert!(refused.to_string().contains("made again"), "{refused}");
+        host.netlink.create_link("nd1", &target.links["nd1"]).expect("made again");
+        host.configure(&target);
+        assert_eq!(host.observe(), target);
+    });
+}
+
+#[test]
+fn deleting_leaves_nothing() {
+    host(|host| {
+        let before = (ip("-o addr"), ip("route show table all"), ip("neigh"));
+        let target = host.target();
+        host.create(&target);
+        for _ in 0..2 {
+            for prefix in target.routes.keys() {
+                host.netlink.delete_route(*prefix).expect("route deleted");
+            }
+            assert_eq!(ip("neigh"), before.2);
+            for gateway in &target.gateways {
+                host.netlink.delete_gateway(*gateway).expect("gateway deleted");
+            }
+            for name in target.links.keys() {
+                host.netlink.delete_link(name).expect("link deleted");
+            }
+            for path in &target.namespaces {
+                host.made.delete(path).expect("namespace deleted");
+            }
+        }
+        assert_eq!(host.observe(), Target::default());
+        assert_eq!((ip("-o addr"), ip("route show table all"), ip("neigh")), before);
+        assert_eq!(netns::names(&host.made.netns).expect("listed"), BTreeSet::new());
+        assert_eq!(netns::names(&host.made.notes).expect("listed"), BTreeSet::new());
+    });
+}
+
+#[test]
+fn what_others_made_is_left_alone() {
+    host(|host| {
+        ip("link add ndx type veth peer name ndy");
+        ip("link add nd7 type bridge");
+        ip("link set ndx up");
+        ip("addr add 10.208.0.1/32 dev lo");
+        ip("addr add 10.209.0.1/24 dev ndx");
+        ip("route add 10.208.0.0/24 dev ndx");
+        netns::create(&host.path("theirs"), |_| Ok(())).expect("made");
+        let before = (ip("-o -d addr"), ip("route show table all"));
+        let target = host.target();
+
+        assert_eq!(host.observe(), Target::default());
+        assert!(host.made.create(&host.path("theirs")).is_err());
+        assert!(host.made.delete(&host.path("theirs")).is_err());
+        host.netlink.delete_gateway(address("10.208.0.1")).expect("none of ours");
+        host.netlink.delete_route(network("10.208.0.0/24")).expect("none of ours");
+        let refusals = [
+            host.netlink.add_gateway(address("10.208.0.1")),
+            host.netlink.set_route(network("10.208.0.0/24"), &Route::Unreachable),
+            host.netlink.delete_link("ndx"),
+            host.netlink.create_link("nd7", &Link { namespace: host.path("theirs"), ..target.links["nd1"].clone() }),
+        ];
+        for refused in refusals {
+            let refused = refused.expect_err("it is not netd's");
+            assert!(refused.to_string().contains("netd"), "{refused}");
+        }
+        assert_eq!((ip("-o -d addr"), ip("route show table all")), before);
+        assert!(netns::is_namespace(&host.path("theirs")));
+        netns::delete(&host.path("theirs")).expect("deleted");
+
+        // What a container does inside its namespace is its own.
+        ip("addr del 10.208.0.1/32 dev lo");
+        ip("link del ndx");
+        host.create(&target);
+        host.ip_in("web", "addr add 10.99.0.1/24 dev eth0");
+        host.ip_in("web", "route add 10.98.0.0/24 via 10.208.0.9");
+        assert_eq!(host.observe(), target);
+        host.configure(&target);
+        assert!(host.ip_in("web", "addr show dev eth0").contains("10.99.0.1/24"));
+        assert!(host.ip_in("web", "route").contains("10.98.0.0/24"));
+    });
+}
+
+#[test]
+fn a_namespace_of_that_name_made_by_another_is_not_ours() {
+    host(|host| {
+        let web = host.path("web");
+        host.made.create(&web).expect("made");
+        netns::delete(&web).expect("deleted behind our back");
+        assert_eq!(host.made.paths().expect("listed"), BTreeSet::new());
+        netns::create(&web, |_| Ok(())).expect("made by another");
+        assert_eq!(host.made.paths().expect("listed"), BTreeSet::new());
+        assert!(host.made.create(&web).is_err());
+        netns::delete(&web).expect("deleted");
+        // We ended between the file and the mount: a plain file, with a note of it.
+        host.made.create(&web).expect("made");
+        netns::delete(&web).expect("deleted");
+        std::fs::write(&web, "").expect("written");
+        host.made.create(&web).expect("made again");
+        assert_eq!(host.made.paths().expect("listed"), BTreeSet::from([web.clone()]));
+        host.made.delete(&web).expect("deleted");
+        // A plain file of another stays.
+        std::fs::write(&web, "").expect("written");
+        assert!(host.made.create(&web).is_err());
+        assert!(host.made.delete(&web).is_err());
+        assert!(web.exists());
+    });
+}
+
+#[test]
+fn a_change_is_heard_also_from_inside_a_container() {
+    host(|host| {
+        let target = host.target();
+        host.create(&target);
+        let (changed, mut heard) = tokio::sync::mpsc::channel(1);
+        let watch = Watch::open(changed).expect("listening");
+        let mut wait = |what: &str| {
+            let until = Instant::now() + Duration::from_secs(5);
+            while heard.try_recv().is_err() {
+                assert!(Instant::now() < until, "not heard: {what}");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // What the same change says further.
+            std::thread::sleep(Duration::from_millis(100));
+            while heard.try_recv().is_ok() {}
+        };
+        for change in ["neigh del 10.208.0.2 dev nd1", "route del unreachable 10.208.0.0/24", "link set nd1 down"] {
+            ip(change);
+            wait(change);
+        }
+        for change in ["addr add 10.99.0.1/24 dev eth0", "route del default", "link set eth0 down"] {
+            host.ip_in("web", change);
+            wait(change);
+        }
+        // A neighbour of others is not worth waking up for.
+        host.ip_in("client", "neigh add 10.208.0.77 lladdr 02:00:00:00:00:01 dev eth0");
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(heard.try_recv().is_err());
+        let ending = Instant::now();
+        drop(watch);
+        assert!(ending.elapsed() < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn facts_are_those_of_the_host_alone() {
+    host(|host| {
+        host.create(&host.target());
+        ip("link add up0 type veth peer name up1");
+        ip("link set up0 up");
+        ip("link set up1 up");
+        ip("addr add 198.18.0.5/24 dev up0");
+        ip("route add default via 198.18.0.1");
+        let facts = host.netlink.facts(&[]).expect("probed").facts;
+        assert_eq!(facts.uplinks.keys().collect::<Vec<_>>(), ["up0"]);
+        assert_eq!(facts.uplinks["up0"].mtu, 1500);
+        assert_eq!(facts.uplinks["up0"].addresses.iter().filter(|a| a.is_ipv4()).count(), 1);
+        let ipv4: Vec<&IpAddr> = facts.addresses.iter().filter(|address| address.is_ipv4()).collect();
+        assert_eq!(ipv4, [&address("127.0.0.1"), &address("198.18.0.5")]);
+        let ipv4: Vec<&IpNetwork> = facts.routed.iter().filter(|network| network.is_ipv4()).collect();
+        assert_eq!(ipv4, [&network("198.18.0.0/24")]);
+    });
+}
+
+#[test]
+fn a_command_becomes_one_of_the_containers() {
+    host(|host| {
+        host.create(&host.target());
+        let hosts = host.folder.path().join("hosts");
+        std::fs::write(&hosts, "10.208.0.2 web-by-file\n").expect("written");
+        let files = Files {
+            binds: vec![(hosts.clone(), "/etc/hosts".into()), (hosts, "/etc/no-such-file".into())],
+            hostname: Some("web-1".into()),
+        };
+        // A program that `exec` replaces must be a process of its own.
+        let run = |command: &[&str]| {
+            let (path, files) = (host.path("web"), files.clone());
+            let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+            let mut child = Command::new("/proc/self/exe");
+            // SAFETY: runs in the child between fork and exec; it leaves by exec, or reports the error and exits. The
+            // child has one thread, and glibc's allocator works after fork.
+            unsafe { child.pre_exec(move || Err(netns::exec(&path, &files, &command))) };
+            child.output()
+        };
+        let shell = "ip -o addr show dev eth0; cat /etc/hosts; hostname; kill -TERM $$";
+        let output = run(&["sh", "-c", shell]).expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        for part in ["inet 10.208.0.2/24", "web-by-file", "web-1"] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+        assert_eq!(output.status.signal(), Some(15));
+        assert_eq!(run(&["sh", "-c", "exit 42"]).expect("it runs").status.code(), Some(42));
+        // The host has kept its own.
+        assert!(!std::fs::read_to_string("/etc/hosts").expect("read").contains("web-by-file"));
+        let missing = run(&["no-such-command"]).expect_err("not found");
+        assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn udp_sockets_of_a_dead_backend_dial_again() {
+    host(|_| {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let peer = server.local_addr().expect("an address");
+        let other = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let dial = |from: &str, to: String| {
+            let socket = UdpSocket::bind(from).expect("bound");
+            socket.connect(to).expect("connected");
+            socket.send(b"x").expect("sent");
+            socket
+        };
+        let v4 = dial("127.0.0.1:0", peer.to_string());
+        let mapped = dial("[::]:0", format!("[::ffff:127.0.0.1]:{}", peer.port()));
+        let bystander = dial("127.0.0.1:0", other.local_addr().expect("an address").to_string());
+        assert_eq!(sockets::destroy_udp(peer.ip(), peer.port()).expect("destroyed"), 2);
+        for socket in [v4, mapped] {
+            assert_eq!(socket.recv(&mut [0; 1]).expect_err("destroyed").raw_os_error(), Some(libc::ECONNABORTED));
+        }
+        bystander.send(b"x").expect("still connected");
+        assert_eq!(sockets::destroy_udp(peer.ip(), peer.port()).expect("none left"), 0);
+    });
+}
+
+#[test]
+fn each_namespace_has_a_cookie_of_its_own() {
+    host(|host| {
+        host.made.create(&host.path("web")).expect("made");
+        let inside = || {
+            ip("link set lo up");
+            sockets::netns_cookie().expect("a cookie")
+        };
+        let web = netns::in_namespace(&host.path("web"), inside).expect("a namespace");
+        assert_ne!(sockets::netns_cookie().expect("a cookie"), web);
+    });
+}
+
+#[test]
+fn names_of_interfaces_come_with_what_is_observed() {
+    host(|host| {
+        host.create(&host.target());
+        let names: BTreeMap<u32, String> = host.netlink.observe(&mut Target::default()).expect("observed");
+        assert_eq!(names.get(&1).map(String::as_str), Some("lo"));
+        assert!(names.values().any(|name| name == "nd1"));
+    });
+}
