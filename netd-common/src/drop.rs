@@ -117,7 +117,7 @@ impl Outcome {
             Self::Passed => 0,
             Self::Redirected => 1,
             Self::Answered => 2,
-            Self::Dropped(reason) => Self::FIRST_DROP + reason as u8,
+            Self::Dropped(reason) => Self::FIRST_DROP.wrapping_add(reason as u8),
         }
     }
 
@@ -155,7 +155,7 @@ pub struct Counter {
 #[inline(always)]
 #[must_use]
 pub const fn counter_index(hook: Hook, outcome: Outcome) -> u32 {
-    hook as u32 * Outcome::COUNT + outcome.number() as u32
+    (hook as u32).wrapping_mul(Outcome::COUNT).wrapping_add(outcome.number() as u32)
 }
 
 #[cfg(test)]

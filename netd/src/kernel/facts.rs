@@ -1,28 +1,10 @@
-//! What is this node?
+//! How is it found out what this node is?
+
+pub use crate::model::node::{NodeFacts, Uplink};
 
 use super::netlink::message::{Address, Device, RouteEntry};
-use ipnetwork::IpNetwork;
 use netlink_packet_route::route::RouteType;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-
-/// What was probed of the host's network namespace. netd's own links, routes and gateway addresses are not in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeFacts {
-    /// The interfaces of the default routes, or those that the configuration names; by name.
-    pub uplinks: BTreeMap<String, Uplink>,
-    /// Every address of the host, loopback included, without netd's gateways.
-    pub addresses: BTreeSet<IpAddr>,
-    /// Every prefix that the host routes somewhere else, without the default routes: no automatic subnet may overlap it.
-    pub routed: BTreeSet<IpNetwork>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uplink {
-    /// Bytes.
-    pub mtu: u32,
-    pub addresses: BTreeSet<IpAddr>,
-}
+use std::collections::BTreeSet;
 
 /// The facts, and the interfaces that should be uplinks and cannot be: they do not carry Ethernet frames, which is all
 /// that the programs can read.
@@ -79,6 +61,7 @@ fn leads_away(kind: RouteType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     fn device(index: u32, name: &str) -> Device {
         let veth = name.starts_with("nd");

@@ -1,9 +1,9 @@
 //! What can be asked of netd, and what is refused?
 
+use super::node::NodeFacts;
 use super::port_map::PortMap;
 pub use super::refusal::Refusal;
 use super::state::{Mac, Protocol};
-use crate::kernel::facts::NodeFacts;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

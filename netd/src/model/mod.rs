@@ -7,6 +7,7 @@ pub mod apply;
 pub mod command;
 pub mod ipam;
 pub mod name;
+pub mod node;
 pub mod port_map;
 pub mod refusal;
 pub mod state;

@@ -2,7 +2,7 @@
 
 use super::command::{Command, ContainerSpec, Context, NetworkSpec, Unpublish};
 use super::state::State;
-use crate::kernel::facts::{NodeFacts, Uplink};
+use crate::model::node::{NodeFacts, Uplink};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -2,7 +2,7 @@
 
 use super::op::SOCK_ADDR_PROGRAMS;
 use super::target::{Attachment, EndpointEntry, FdbEntry, Link, Port, Route, Target};
-use crate::kernel::facts::NodeFacts;
+use crate::model::node::NodeFacts;
 use crate::model::state::{Container, Driver, Endpoint, Mac, Mode, Network, Protocol, PublishKey, State, Subnet};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;

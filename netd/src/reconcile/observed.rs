@@ -58,7 +58,9 @@ impl Observed {
 /// A link takes its programs and routes along; the entries that name its index stay, and name nothing.
 fn delete_link(now: &mut Target, link: &str) {
     now.links.remove(link);
-    now.attachments.remove(&Attachment::ContainerEgress(link.to_owned()));
+    let attachment = Attachment::ContainerEgress(link.to_owned());
+    now.attachments.remove(&attachment);
+    now.stale_attachments.remove(&attachment);
     now.routes.retain(|_, route| match route {
         Route::Endpoint { link: over, .. } => over != link,
         Route::Unreachable => true,

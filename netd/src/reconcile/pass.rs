@@ -6,7 +6,7 @@ use super::op::{FlowSelector, Op, Phase};
 use super::plan::plan;
 use super::status::{Object, Owners, Status};
 use crate::kernel::Kernel;
-use crate::kernel::facts::NodeFacts;
+use crate::model::node::NodeFacts;
 use crate::model::state::State;
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};

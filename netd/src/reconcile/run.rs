@@ -7,7 +7,7 @@
 use super::pass::{Look, Reconciler};
 use super::status::Status;
 use crate::kernel::Kernel;
-use crate::kernel::facts::NodeFacts;
+use crate::model::node::NodeFacts;
 use crate::model::state::State;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Does each difference give the right steps, in the right order, and do they suffice?
 
 use super::*;
-use crate::kernel::facts::NodeFacts;
 use crate::model::command::Command;
+use crate::model::node::NodeFacts;
 use crate::model::state::State;
 use crate::model::testing::{container, context, facts, publish, state};
 use crate::reconcile::lower::lower;
@@ -61,7 +61,8 @@ fn short(ops: &[Op]) -> Vec<String> {
         | Op::AddGateway(_)
         | Op::Attach(_)
         | Op::SetUplink(_)
-        | Op::SetLocalAddress(_) => format!("{op:?}"),
+        | Op::SetLocalAddress(_)
+        | Op::Renew(_) => format!("{op:?}"),
     };
     ops.iter().map(text).collect()
 }
@@ -292,6 +293,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
                     gateways,
                     routes,
                     attachments,
+                    stale_attachments: BTreeSet::new(),
                     endpoints,
                     ports,
                     fdb,
@@ -308,8 +310,10 @@ proptest! {
     fn a_plan_that_is_carried_out_leaves_nothing_to_do(
         target in any_target(name().boxed()),
         seen in any_target(seen_name().boxed()),
+        is_upgrade in any::<bool>(),
     ) {
-        let mut now = Observed(seen);
+        let stale_attachments = if is_upgrade { seen.attachments.clone() } else { BTreeSet::new() };
+        let mut now = Observed(Target { stale_attachments, ..seen });
         let ops = plan(&target, &now);
         prop_assert_eq!(&ops, &plan(&target, &now), "equal inputs give equal plans");
         prop_assert!(ops.is_sorted_by_key(Op::phase), "{:?}", ops);
