@@ -18,7 +18,7 @@ use netd_common::fdb::{self, FdbKey};
 use netd_common::flow::{Flow, FlowKey};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -312,14 +312,18 @@ impl Datapath {
         let Some(linked) = aya::programs::loaded_programs().flatten().find(|info| info.id() == id) else {
             return Ok(false);
         };
-        let maps = |info: &ProgramInfo| {
-            info.map_ids().map_err(io::Error::other).map(|ids| {
-                let mut ids = ids.unwrap_or_default();
-                ids.sort_unstable();
-                ids
-            })
+        // Only the pinned maps count: constants (`.rodata`) are a new map with each load.
+        let pinned = self.pinned_map_ids()?;
+        let maps = |info: &ProgramInfo| -> io::Result<BTreeSet<u32>> {
+            let ids = info.map_ids().map_err(io::Error::other)?.unwrap_or_default();
+            Ok(ids.into_iter().filter(|id| pinned.contains(id)).collect())
         };
         Ok(own.tag() == linked.tag() && maps(&own)? == maps(&linked)?)
+    }
+
+    fn pinned_map_ids(&self) -> io::Result<BTreeSet<u32>> {
+        let pinned = self.object.maps().filter(|(name, _)| MAPS.contains(name));
+        pinned.map(|(_, map)| Ok(data_of(map)?.info().map_err(io::Error::other)?.id())).collect()
     }
 
     fn attach(&mut self, attachment: &Attachment, name: String) -> io::Result<()> {

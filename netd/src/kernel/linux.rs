@@ -52,7 +52,10 @@ impl Linux {
 
     fn carry_out(&mut self, op: &Op) -> std::io::Result<()> {
         match op {
-            Op::CreateNamespace(path) => self.made.create(path),
+            Op::CreateNamespace(path) => {
+                self.made.create(path)?;
+                self.netlink.raise_loopback(path)
+            }
             Op::DeleteNamespace(path) => self.made.delete(path),
             Op::CreateLink(name, link) => self.netlink.create_link(name, link),
             Op::ConfigureLink(name, link) => self.netlink.configure_link(name, link),
