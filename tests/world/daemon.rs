@@ -17,7 +17,7 @@ impl World {
         let ready = crate::holds_within(START_MAX, || {
             UnixStream::connect(self.socket()).is_ok() && self.netctl(["status"]).is_ok() || !self.runs()
         });
-        assert!(ready && self.runs(), "netd did not become ready; its log:\n{}", self.log());
+        assert!(ready && self.runs(), "netd did not become ready; its log follows");
     }
 
     /// Starts netd without waiting.

@@ -31,7 +31,9 @@ impl World {
         left.extend(neighbours.lines().map(|line| format!("neighbour {line}")));
         left.extend(names_in(&self.netns_folder()).into_iter().map(|name| format!("namespace {name}")));
         left.extend(names_in(&self.bpffs().join("netd")).into_iter().map(|name| format!("pins {name}")));
-        let mounts = mounts_below(&self.folder).into_iter().filter(|mount| *mount != self.bpffs());
+        // The folder of namespaces is made a shared mount, as ip-netns(8) makes it for all, and stays one.
+        let kept = [self.bpffs(), self.netns_folder()];
+        let mounts = mounts_below(&self.folder).into_iter().filter(|mount| !kept.contains(mount));
         left.extend(mounts.map(|mount| format!("mount {}", mount.display())));
         let attached = self.host.sh("bpftool net show");
         left.extend(attached.lines().filter(|line| line.contains("prog_id")).map(|line| format!("program {line}")));

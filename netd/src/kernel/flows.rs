@@ -74,7 +74,7 @@ impl Reader {
     pub fn counters(&self) -> io::Result<Vec<(Hook, Outcome, Counter)>> {
         let mut counters = Vec::new();
         for &hook in Hook::ALL {
-            for outcome in (0..Outcome::COUNT as u8).filter_map(Outcome::from_u8) {
+            for outcome in (0..Outcome::COUNT).filter_map(Outcome::from_number) {
                 let slots = self.counters.get(&counter_index(hook, outcome), 0).map_err(io::Error::other)?;
                 let sum = slots.iter().fold(Counter::default(), |sum, slot| Counter {
                     packets: sum.packets.wrapping_add(slot.packets),

@@ -114,11 +114,16 @@ pub(super) async fn configure(host: &Connection, name: &str, link: &Link) -> io:
     Ok(())
 }
 
+/// Sets the loopback device of a namespace up.
+pub(super) async fn raise_loopback(inside: &Connection) -> io::Result<()> {
+    let message = LinkUnspec::new_with_index(LOOPBACK).up().build();
+    inside.change(RouteNetlinkMessage::SetLink(message)).await
+}
+
 async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -> io::Result<()> {
     let devices: Vec<Device> = inside.links().await?.iter().map(Device::of).collect();
     if devices.iter().any(|device| device.index == LOOPBACK && !device.up) {
-        let message = LinkUnspec::new_with_index(LOOPBACK).up().build();
-        inside.change(RouteNetlinkMessage::SetLink(message)).await?;
+        raise_loopback(inside).await?;
     }
     let inner = devices.into_iter().find(|device| Some(device.index) == peer).ok_or(Errno::ENODEV)?;
     if inner.name != link.interface {
