@@ -377,7 +377,11 @@ impl Datapath {
         self.object.map_mut(name).ok_or_else(|| io::Error::other(format!("the object has no map {name}")))
     }
 
-    fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
+    /// Calls `each` for the entries of a hash map.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
         bpf::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
     }
 

@@ -8,8 +8,9 @@ use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use netd_common::drop::{Counter, Hook, Outcome, counter_index};
 use netd_common::event::Event;
-use netd_common::flow::{Flow, FlowKey, Nominee};
+use netd_common::flow::{Flow, FlowKey, Nominee, REPLY};
 use netd_common::limits::NOMINEES_MAX;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -65,6 +66,25 @@ impl Reader {
     /// When the kernel refuses to read.
     pub fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
         bpf::for_each(self.flows.fd().as_fd(), each)
+    }
+
+    /// Forgets the flows of these endpoints, or all; returns how many that were. A flow whose packets go on is opened
+    /// again where a new one would be.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read or to delete.
+    pub fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
+        let mut doomed = Vec::new();
+        let mut flows = 0;
+        self.flows(&mut |key, flow| {
+            if is_of(flow, endpoints) {
+                flows += u64::from(flow.flags & REPLY == 0);
+                // The partner has its own turn too: a packet between the two would have written it again.
+                doomed.extend([*key, flow.partner_key(key)]);
+            }
+        })?;
+        bpf::delete_all(self.flows.fd().as_fd(), &doomed)?;
+        Ok(flows)
     }
 
     /// Every counter that is not zero, summed over the processors.
@@ -127,6 +147,13 @@ impl Reader {
         let result = self.collector.test_run(run).map_err(io::Error::other)?;
         Ok(u64::from(result.return_value))
     }
+}
+
+/// Whether a flow is opened by, delivered to or answered by one of `endpoints`; every flow is when there is no choice.
+fn is_of(flow: &Flow, endpoints: Option<&BTreeSet<u32>>) -> bool {
+    endpoints.is_none_or(|endpoints| {
+        [flow.owner, flow.endpoint, flow.partner_endpoint].iter().any(|number| endpoints.contains(number))
+    })
 }
 
 /// The event ring. One consumer at a time.
