@@ -141,7 +141,7 @@ impl World {
             text("ipv4").split('/').next().and_then(|ip| ip.parse().ok()).expect("an address with a prefix length");
         Container {
             name: name.to_owned(),
-            place: Place::open(name, &self.netns(name), Some(&self.cgroup)),
+            place: Place::open(name, Path::new(json["netns"].as_str().expect("a path")), Some(&self.cgroup)),
             ip,
             gateway: text("gateway").parse().expect("the gateway's address"),
             mac: crate::frame::parse_mac(&text("mac")),

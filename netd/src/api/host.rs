@@ -99,7 +99,7 @@ impl Host for Linux {
     }
 
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
-        Reader::open(&self.pins)?.flows(each)
+        Reader::open(&self.pins)?.connections(each)
     }
 
     fn monotonic_ns(&self) -> u64 {

@@ -9,7 +9,7 @@ use super::pins::{self, Pins};
 use super::{mounts, sockets};
 use crate::reconcile::op::{FlowSelector, Op, SOCK_ADDR_PROGRAMS};
 use crate::reconcile::target::{Attachment, EndpointEntry, FdbEntry, Port, Target};
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use netd_common::endpoint;
@@ -307,8 +307,8 @@ impl Datapath {
     }
 
     fn pinned_map_ids(&self) -> io::Result<BTreeSet<u32>> {
-        let pinned = self.object.maps().filter(|(name, _)| MAPS.contains(name));
-        pinned.map(|(_, map)| Ok(data_of(map)?.info().map_err(io::Error::other)?.id())).collect()
+        let info = |name| MapInfo::from_pin(self.pins.map(name)).map_err(io::Error::other);
+        MAPS.into_iter().map(|name| Ok(info(name)?.id())).collect()
     }
 
     fn attach(&mut self, attachment: &Attachment, name: String) -> io::Result<()> {

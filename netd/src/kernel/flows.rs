@@ -4,11 +4,11 @@
 
 use super::bpf;
 use super::datapath::COLLECTOR;
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use netd_common::drop::{Counter, Hook, Outcome, counter_index};
 use netd_common::event::Event;
-use netd_common::flow::{Flow, FlowKey, Nominee};
+use netd_common::flow::{Flow, FlowKey, Nominee, REPLY};
 use netd_common::limits::NOMINEES_MAX;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -31,6 +31,7 @@ pub struct MapFill {
 /// Handles of the pinned maps of one instance. Safe to use from any thread.
 pub struct Reader {
     flows: MapData,
+    by_key: HashMap<MapData, FlowKey, Flow>,
     counters: PerCpuArray<MapData, Counter>,
     filling: Vec<(&'static str, MapData)>,
     collector: SchedClassifier,
@@ -53,6 +54,7 @@ impl Reader {
         let filling = FILLING.into_iter().map(|name| Ok((name, open(name)?))).collect::<io::Result<_>>()?;
         Ok(Self {
             flows: open("FLOWS")?,
+            by_key: HashMap::try_from(Map::LruHashMap(open("FLOWS")?)).map_err(io::Error::other)?,
             counters: PerCpuArray::try_from(counters).map_err(io::Error::other)?,
             filling,
             collector: SchedClassifier::from_pin(pins.join("programs").join(COLLECTOR)).map_err(io::Error::other)?,
@@ -65,6 +67,26 @@ impl Reader {
     /// When the kernel refuses to read.
     pub fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
         bpf::for_each(self.flows.fd().as_fd(), each)
+    }
+
+    /// Calls `each` for every flow once: with its opener's entry, and what both directions have used in it.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn connections(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
+        self.flows(&mut |key, flow| {
+            if flow.flags & REPLY != 0 {
+                return;
+            }
+            let mut both = *flow;
+            // Without a partner, lost to the LRU for a moment, what the opener has used is all that is known.
+            if let Ok(partner) = self.by_key.get(&flow.partner_key(key), 0) {
+                both.packets = both.packets.wrapping_add(partner.packets);
+                both.bytes = both.bytes.wrapping_add(partner.bytes);
+                both.seen_ns = both.seen_ns.max(partner.seen_ns);
+            }
+            each(key, &both);
+        })
     }
 
     /// Every counter that is not zero, summed over the processors.
