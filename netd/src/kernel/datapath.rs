@@ -6,15 +6,16 @@
 
 use super::bpf::{self, AttachTo, AttachType, LinkTarget};
 use super::pins::{self, Pins};
+use super::purge::Doomed;
 use super::{mounts, sockets};
 use crate::reconcile::op::{FlowSelector, Op, SOCK_ADDR_PROGRAMS};
 use crate::reconcile::target::{Attachment, EndpointEntry, FdbEntry, Port, Target};
-use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo, MapType};
 use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use netd_common::endpoint;
 use netd_common::fdb::{self, FdbKey};
-use netd_common::flow::{Flow, FlowKey, PUBLISHED, REPLY};
+use netd_common::flow::{Flow, FlowKey};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,6 +225,20 @@ impl Datapath {
         }
     }
 
+    /// Closes and unpins what was attached to an interface that is gone: its index may be another's soon.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn forget_interface(&mut self, ifindex: u32) -> io::Result<()> {
+        let suffix = format!("-{ifindex}");
+        let names: Vec<_> = self.links.keys().filter(|name| name.ends_with(&suffix)).cloned().collect();
+        for name in names {
+            self.links.remove(&name);
+            self.pins.remove_link(&name)?;
+        }
+        Ok(())
+    }
+
     /// Opens the links that a former agent pinned.
     fn take_over_links(&mut self) -> io::Result<()> {
         for name in self.pins.link_names()? {
@@ -297,18 +312,27 @@ impl Datapath {
         let Some(linked) = aya::programs::loaded_programs().flatten().find(|info| info.id() == id) else {
             return Ok(false);
         };
-        // Only the pinned maps count: constants (`.rodata`) are a new map with each load.
-        let pinned = self.pinned_map_ids()?;
-        let maps = |info: &ProgramInfo| -> io::Result<BTreeSet<u32>> {
-            let ids = info.map_ids().map_err(io::Error::other)?.unwrap_or_default();
-            Ok(ids.into_iter().filter(|id| pinned.contains(id)).collect())
-        };
-        Ok(own.tag() == linked.tag() && maps(&own)? == maps(&linked)?)
+        Ok(own.tag() == linked.tag() && self.uses(&own)? == self.uses(&linked)?)
     }
 
-    fn pinned_map_ids(&self) -> io::Result<BTreeSet<u32>> {
-        let info = |name| MapInfo::from_pin(self.pins.map(name)).map_err(io::Error::other);
-        MAPS.into_iter().map(|name| Ok(info(name)?.id())).collect()
+    /// What a program works with: the pinned maps by their numbers, and its constants, which are a new map with each load,
+    /// by their bytes.
+    fn uses(&self, program: &ProgramInfo) -> io::Result<(BTreeSet<u32>, Vec<Vec<u8>>)> {
+        let mut shared = BTreeSet::new();
+        for name in MAPS {
+            shared.insert(info_of(self.map(name)?)?.id());
+        }
+        let ids: BTreeSet<u32> = program.map_ids().map_err(io::Error::other)?.unwrap_or_default().into_iter().collect();
+        let mut constants = Vec::new();
+        for id in ids.difference(&shared) {
+            let map = MapData::from_id(*id).map_err(io::Error::other)?;
+            let info = map.info().map_err(io::Error::other)?;
+            if info.map_type().is_ok_and(|kind| kind == MapType::Array) {
+                constants.push(bpf::first_value(map.fd().as_fd(), info.value_size() as usize)?);
+            }
+        }
+        constants.sort_unstable();
+        Ok((&ids & &shared, constants))
     }
 
     fn attach(&mut self, attachment: &Attachment, name: String) -> io::Result<()> {
@@ -342,13 +366,14 @@ impl Datapath {
     }
 
     fn purge(&mut self, selectors: &[FlowSelector]) -> io::Result<()> {
-        let mut doomed = Vec::new();
+        let doomed = Doomed::new(selectors);
+        let mut keys = Vec::new();
         self.for_each("FLOWS", |key: &FlowKey, flow: &Flow| {
-            if selectors.iter().any(|selector| selects(selector, key, flow)) {
-                doomed.push(*key);
+            if doomed.contains(key, flow) {
+                keys.push(*key);
             }
         })?;
-        for key in doomed {
+        for key in keys {
             self.remove::<_, Flow>("FLOWS", &key)?;
         }
         Ok(())
@@ -407,6 +432,15 @@ fn data_of(map: &Map) -> io::Result<&MapData> {
     match map {
         Map::HashMap(data) | Map::LruHashMap(data) => Ok(data),
         _ => Err(io::Error::other("this map is no hash")),
+    }
+}
+
+fn info_of(map: &Map) -> io::Result<MapInfo> {
+    match map {
+        Map::HashMap(data) | Map::LruHashMap(data) | Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
+            data.info().map_err(io::Error::other)
+        }
+        _ => Err(io::Error::other("the object has no map of this type")),
     }
 }
 
@@ -477,26 +511,6 @@ fn attachment_of(name: &str, target: LinkTarget, cgroup: u64, link_of: &dyn Fn(u
             SOCK_ADDR_PROGRAMS.into_iter().find(|program| *program == name).map(Attachment::SockAddr)
         }
         LinkTarget::Cgroup(_) => None,
-    }
-}
-
-fn selects(selector: &FlowSelector, key: &FlowKey, flow: &Flow) -> bool {
-    match selector {
-        FlowSelector::Endpoint(endpoint) => {
-            flow.owner == *endpoint || flow.endpoint == *endpoint || flow.partner_endpoint == *endpoint
-        }
-        FlowSelector::Publish { key: publish, endpoint } => {
-            if flow.flags & PUBLISHED == 0 || flow.owner != *endpoint || key.protocol != publish.protocol {
-                return false;
-            }
-            let (address, port) = if flow.flags & REPLY == 0 {
-                (key.destination, key.destination_port)
-            } else {
-                (flow.source, flow.source_port)
-            };
-            let is_any = publish.address == netd_common::Addr::ANY_V4 || publish.address == netd_common::Addr::ANY_V6;
-            port == publish.port && (is_any || address == publish.address)
-        }
     }
 }
 

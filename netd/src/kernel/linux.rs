@@ -59,7 +59,11 @@ impl Linux {
             Op::DeleteNamespace(path) => self.made.delete(path),
             Op::CreateLink(name, link) => self.netlink.create_link(name, link),
             Op::ConfigureLink(name, link) => self.netlink.configure_link(name, link),
-            Op::DeleteLink(name) => self.netlink.delete_link(name),
+            Op::DeleteLink(name) => {
+                let index = nix::net::if_::if_nametoindex(name.as_str());
+                self.netlink.delete_link(name)?;
+                index.map_or(Ok(()), |index| self.datapath.forget_interface(index))
+            }
             Op::AddGateway(gateway) => self.netlink.add_gateway(*gateway),
             Op::DeleteGateway(gateway) => self.netlink.delete_gateway(*gateway),
             Op::SetRoute(prefix, route) => self.netlink.set_route(*prefix, route),

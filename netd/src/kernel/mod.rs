@@ -14,6 +14,7 @@ pub mod netns;
 pub mod pins;
 pub mod probe;
 pub mod process;
+pub mod purge;
 pub mod sockets;
 
 use crate::reconcile::observed::Observed;
