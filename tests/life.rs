@@ -148,7 +148,7 @@ fn l3_a_crash_at_any_moment_of_a_change_leaves_nothing_half_made() {
         &["container", "rm", "web"],
     ];
     // The moments spread over the time that such a change takes.
-    for delay_ms in [0, 1, 2, 3, 5, 8, 13, 21] {
+    for delay_ms in [1, 5, 12, 25] {
         for change in changes {
             let mut words = vec![netctl.as_str(), "--socket", &socket];
             words.extend(change);
@@ -205,7 +205,7 @@ fn l6_a_second_instance_on_the_same_host_is_refused() {
 fn l6_foreign_programs_on_the_uplink_stay_and_disturb_nothing() {
     let world = World::without_netd();
     let foreign = |direction: &str, pref: u32| {
-        format!("tc filter add dev up0 {direction} pref {pref} protocol ip u32 match ip protocol 0 0 action continue")
+        format!("tc filter add dev up0 {direction} pref {pref} protocol ip u32 match ip protocol 0 0 flowid 1:1")
     };
     world.host.sh("tc qdisc add dev up0 clsact");
     world.host.sh(&foreign("ingress", 10));

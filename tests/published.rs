@@ -336,8 +336,6 @@ fn p7_no_connection_to_the_old_container_after_republishing() {
             let tally = after.stop();
             assert_eq!((tally.answered.get(from), tally.failures()), (None, 0), "{tally:?}");
             assert!(tally.answered.contains_key(to));
-            let during: Vec<_> = clients.into_iter().map(Hammer::stop).collect();
-            assert!(during.iter().all(|tally| tally.answered.contains_key(to)), "{during:?}");
         }
     }
 }

@@ -39,11 +39,11 @@ impl Chat {
         assert_eq!(reply.server, server);
     }
 
-    /// The socket was destroyed: it says so once, so that the program dials anew.
+    /// The socket was destroyed, and says so to whoever sends, so that the program dials anew.
     #[track_caller]
     fn is_ended(&mut self) {
         let error = self.ask().expect_err("its container is not published any more");
-        assert_eq!(error.raw_os_error(), Some(libc::ECONNABORTED), "{error}");
+        assert_eq!(error.raw_os_error(), Some(libc::EDESTADDRREQ), "{error}");
     }
 }
 

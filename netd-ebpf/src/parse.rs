@@ -232,8 +232,8 @@ impl Ipv4 {
         let total_len = u16::from_be_bytes(self.total_len) as u32;
         let header_len = self.header_len();
         let room = frame_len.saturating_sub(ETHERNET_SIZE);
-        // A BIG TCP segment (Linux 6.3) has a length of 0; it is then what the frame says.
-        let total_len = if total_len == 0 { room } else { total_len };
+        // A BIG TCP segment (Linux 6.3) has a length of 0, since 16 bits do not hold it; it is then what the frame says.
+        let total_len = if total_len == 0 && room > u16::MAX as u32 { room } else { total_len };
         if self.version_ihl >> 4 != 4 || header_len < IPV4_SIZE_MIN || total_len < header_len || total_len > room {
             return Err(DropReason::Malformed);
         }

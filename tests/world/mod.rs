@@ -1,6 +1,8 @@
 //! What is a test's own little internet, and how does it go away?
 //!
-//!     [ containers ]==veth==[ host: netd, up0 198.18.0.1/24 ]--veth--[ outside: out0 198.18.0.2/24 ]
+//! ```text
+//! [ containers ]==veth==[ host: netd, up0 198.18.0.1/24 ]--veth--[ outside: out0 198.18.0.2/24 ]
+//! ```
 //!
 //! Host and outside are namespaces of their own, so that every world has the same addresses and worlds run side by side.
 //! The host is as hard on netd as hosts get: `ip_forward=0` and strict `rp_filter`; a test that wants it softer or
@@ -141,7 +143,7 @@ impl World {
             text("ipv4").split('/').next().and_then(|ip| ip.parse().ok()).expect("an address with a prefix length");
         Container {
             name: name.to_owned(),
-            place: Place::open(name, &self.netns(name), Some(&self.cgroup)),
+            place: Place::open(name, Path::new(json["netns"].as_str().expect("a path")), Some(&self.cgroup)),
             ip,
             gateway: text("gateway").parse().expect("the gateway's address"),
             mac: crate::frame::parse_mac(&text("mac")),

@@ -94,7 +94,7 @@ impl Host for Linux {
     }
 
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
-        Reader::open(&self.pins)?.flows(each)
+        Reader::open(&self.pins)?.connections(each)
     }
 
     fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -35,6 +36,16 @@ struct BatchAttr {
     count: u32,
     map_fd: u32,
     elem_flags: u64,
+    flags: u64,
+}
+
+/// The `BPF_MAP_*_ELEM` member of `union bpf_attr`.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
     flags: u64,
 }
 
@@ -263,6 +274,25 @@ pub fn count(map: BorrowedFd<'_>, key_size: usize, value_size: usize) -> io::Res
     let mut entries = 0;
     for_each_chunk(map, key_size, value_size, |_, _, count| entries += count as u64)?;
     Ok(entries)
+}
+
+/// The value of an array's first element.
+///
+/// # Errors
+/// Those of `BPF_MAP_LOOKUP_ELEM`.
+pub fn first_value(map: BorrowedFd<'_>, value_size: usize) -> io::Result<Vec<u8>> {
+    let index = 0_u32;
+    let mut value = vec![0; value_size];
+    let mut attr = ElementAttr {
+        map_fd: fd_of(map),
+        pad: 0,
+        key: std::ptr::from_ref(&index) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: an array's key is a u32, and the buffer is as large as a value.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }?;
+    Ok(value)
 }
 
 /// Exchanges the program of a link: no packet and no call meets a gap.

@@ -10,7 +10,7 @@ use super::purge::Doomed;
 use super::{mounts, sockets};
 use crate::reconcile::op::{FlowSelector, Op, SOCK_ADDR_PROGRAMS};
 use crate::reconcile::target::{Attachment, EndpointEntry, FdbEntry, Port, Target};
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo, MapType};
 use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use netd_common::endpoint;
@@ -312,18 +312,27 @@ impl Datapath {
         let Some(linked) = aya::programs::loaded_programs().flatten().find(|info| info.id() == id) else {
             return Ok(false);
         };
-        // Only the pinned maps count: constants (`.rodata`) are a new map with each load.
-        let pinned = self.pinned_map_ids()?;
-        let maps = |info: &ProgramInfo| -> io::Result<BTreeSet<u32>> {
-            let ids = info.map_ids().map_err(io::Error::other)?.unwrap_or_default();
-            Ok(ids.into_iter().filter(|id| pinned.contains(id)).collect())
-        };
-        Ok(own.tag() == linked.tag() && maps(&own)? == maps(&linked)?)
+        Ok(own.tag() == linked.tag() && self.uses(&own)? == self.uses(&linked)?)
     }
 
-    fn pinned_map_ids(&self) -> io::Result<BTreeSet<u32>> {
-        let pinned = self.object.maps().filter(|(name, _)| MAPS.contains(name));
-        pinned.map(|(_, map)| Ok(data_of(map)?.info().map_err(io::Error::other)?.id())).collect()
+    /// What a program works with: the pinned maps by their numbers, and its constants, which are a new map with each load,
+    /// by their bytes.
+    fn uses(&self, program: &ProgramInfo) -> io::Result<(BTreeSet<u32>, Vec<Vec<u8>>)> {
+        let mut shared = BTreeSet::new();
+        for name in MAPS {
+            shared.insert(info_of(self.map(name)?)?.id());
+        }
+        let ids: BTreeSet<u32> = program.map_ids().map_err(io::Error::other)?.unwrap_or_default().into_iter().collect();
+        let mut constants = Vec::new();
+        for id in ids.difference(&shared) {
+            let map = MapData::from_id(*id).map_err(io::Error::other)?;
+            let info = map.info().map_err(io::Error::other)?;
+            if info.map_type().is_ok_and(|kind| kind == MapType::Array) {
+                constants.push(bpf::first_value(map.fd().as_fd(), info.value_size() as usize)?);
+            }
+        }
+        constants.sort_unstable();
+        Ok((&ids & &shared, constants))
     }
 
     fn attach(&mut self, attachment: &Attachment, name: String) -> io::Result<()> {
@@ -360,13 +369,11 @@ impl Datapath {
         let mut keys = Vec::new();
         self.for_each("FLOWS", |key: &FlowKey, flow: &Flow| {
             if doomed.contains(key, flow) {
-                keys.push(*key);
+                // The partner has its own turn too: a packet between the two would have written it again.
+                keys.extend([*key, flow.partner_key(key)]);
             }
         })?;
-        for key in keys {
-            self.remove::<_, Flow>("FLOWS", &key)?;
-        }
-        Ok(())
+        bpf::delete_all(data_of(self.map("FLOWS")?)?.fd().as_fd(), &keys)
     }
 
     fn map(&self, name: &str) -> io::Result<&Map> {
@@ -426,6 +433,15 @@ fn data_of(map: &Map) -> io::Result<&MapData> {
     match map {
         Map::HashMap(data) | Map::LruHashMap(data) => Ok(data),
         _ => Err(io::Error::other("this map is no hash")),
+    }
+}
+
+fn info_of(map: &Map) -> io::Result<MapInfo> {
+    match map {
+        Map::HashMap(data) | Map::LruHashMap(data) | Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
+            data.info().map_err(io::Error::other)
+        }
+        _ => Err(io::Error::other("the object has no map of this type")),
     }
 }
 

@@ -4,7 +4,9 @@
 
 use super::bpf;
 use super::datapath::COLLECTOR;
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use super::purge::Doomed;
+use crate::reconcile::op::FlowSelector;
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use netd_common::drop::{Counter, Hook, Outcome, counter_index};
 use netd_common::event::Event;
@@ -32,6 +34,7 @@ pub struct MapFill {
 /// Handles of the pinned maps of one instance. Safe to use from any thread.
 pub struct Reader {
     flows: MapData,
+    by_key: HashMap<MapData, FlowKey, Flow>,
     counters: PerCpuArray<MapData, Counter>,
     filling: Vec<(&'static str, MapData)>,
     collector: SchedClassifier,
@@ -54,6 +57,7 @@ impl Reader {
         let filling = FILLING.into_iter().map(|name| Ok((name, open(name)?))).collect::<io::Result<_>>()?;
         Ok(Self {
             flows: open("FLOWS")?,
+            by_key: HashMap::try_from(Map::LruHashMap(open("FLOWS")?)).map_err(io::Error::other)?,
             counters: PerCpuArray::try_from(counters).map_err(io::Error::other)?,
             filling,
             collector: SchedClassifier::from_pin(pins.join("programs").join(COLLECTOR)).map_err(io::Error::other)?,
@@ -74,10 +78,14 @@ impl Reader {
     /// # Errors
     /// When the kernel refuses to read or to delete.
     pub fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
+        let chosen = endpoints.map(|endpoints| {
+            let selectors: Vec<FlowSelector> = endpoints.iter().copied().map(FlowSelector::Endpoint).collect();
+            Doomed::new(&selectors)
+        });
         let mut doomed = Vec::new();
         let mut flows = 0;
         self.flows(&mut |key, flow| {
-            if is_of(flow, endpoints) {
+            if chosen.as_ref().is_none_or(|chosen| chosen.contains(key, flow)) {
                 flows += u64::from(flow.flags & REPLY == 0);
                 // The partner has its own turn too: a packet between the two would have written it again.
                 doomed.extend([*key, flow.partner_key(key)]);
@@ -85,6 +93,26 @@ impl Reader {
         })?;
         bpf::delete_all(self.flows.fd().as_fd(), &doomed)?;
         Ok(flows)
+    }
+
+    /// Calls `each` for every flow once: with its opener's entry, and what both directions have used in it.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn connections(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
+        self.flows(&mut |key, flow| {
+            if flow.flags & REPLY != 0 {
+                return;
+            }
+            let mut both = *flow;
+            // Without a partner, lost to the LRU for a moment, what the opener has used is all that is known.
+            if let Ok(partner) = self.by_key.get(&flow.partner_key(key), 0) {
+                both.packets = both.packets.wrapping_add(partner.packets);
+                both.bytes = both.bytes.wrapping_add(partner.bytes);
+                both.seen_ns = both.seen_ns.max(partner.seen_ns);
+            }
+            each(key, &both);
+        })
     }
 
     /// Every counter that is not zero, summed over the processors.
@@ -147,13 +175,6 @@ impl Reader {
         let result = self.collector.test_run(run).map_err(io::Error::other)?;
         Ok(u64::from(result.return_value))
     }
-}
-
-/// Whether a flow is opened by, delivered to or answered by one of `endpoints`; every flow is when there is no choice.
-fn is_of(flow: &Flow, endpoints: Option<&BTreeSet<u32>>) -> bool {
-    endpoints.is_none_or(|endpoints| {
-        [flow.owner, flow.endpoint, flow.partner_endpoint].iter().any(|number| endpoints.contains(number))
-    })
 }
 
 /// The event ring. One consumer at a time.

@@ -68,7 +68,8 @@ pub struct Connected {
 }
 
 /// Destroys the connected UDP sockets of this network namespace that are doomed, so that their programs dial again
-/// (`SOCK_DESTROY`, Linux 4.5): the next call on one is `ECONNABORTED`. Returns how many.
+/// (`SOCK_DESTROY`, Linux 4.5): who waits for a datagram on one is told `ECONNABORTED`, who sends `EDESTADDRREQ`, since
+/// it is connected no more. Returns how many.
 pub fn destroy_udp(is_doomed: impl Fn(&Connected) -> bool) -> io::Result<usize> {
     let diag = Diag::open()?;
     let mut destroyed = 0;
