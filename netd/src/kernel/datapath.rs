@@ -4,12 +4,13 @@
 //! So traffic needs no agent. A pin whose type or sizes are not those of this version is not used: a new map takes its
 //! place, and the programs that hold the old one go on until their links are renewed, which is the last step of a plan.
 
-use super::bpf::{self, AttachTo, AttachType, LinkTarget};
+use super::attachments::{Attachments, program_of};
+use super::bpf;
 use super::pins::{self, Pins};
 use super::purge::Doomed;
 use super::{mounts, sockets};
-use crate::reconcile::op::{FlowSelector, Op, SOCK_ADDR_PROGRAMS};
-use crate::reconcile::target::{Attachment, EndpointEntry, FdbEntry, Port, Target};
+use crate::reconcile::op::{FlowSelector, Op};
+use crate::reconcile::target::{EndpointEntry, FdbEntry, Port, Target};
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo, MapType};
 use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
@@ -18,11 +19,9 @@ use netd_common::fdb::{self, FdbKey};
 use netd_common::flow::{Flow, FlowKey};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 /// The object that `build.rs` made.
@@ -80,8 +79,7 @@ pub struct Datapath {
     pins: Pins,
     /// The programs and the maps.
     object: Ebpf,
-    /// The links, held open: they outlive a bpffs that is wiped, and are pinned again.
-    links: BTreeMap<String, OwnedFd>,
+    attachments: Attachments,
 }
 
 impl Datapath {
@@ -98,7 +96,8 @@ impl Datapath {
             loader.map_pin_path(name, pins.map(name));
         }
         let object = loader.load(OBJECT).map_err(io::Error::other)?;
-        let mut datapath = Self { options: options.clone(), pins, object, links: BTreeMap::new() };
+        let attachments = Attachments::take_over(&pins, &options.cgroup)?;
+        let mut datapath = Self { options: options.clone(), pins, object, attachments };
         datapath.load_programs()?;
         let globals = Globals { netns_cookie: sockets::netns_cookie()? };
         Array::<_, Globals>::try_from(datapath.map_mut("GLOBALS")?)
@@ -107,7 +106,6 @@ impl Datapath {
         for (key, flow) in former_flows {
             datapath.insert("FLOWS", key, flow)?;
         }
-        datapath.take_over_links()?;
         datapath.pin_again()?;
         Ok(datapath)
     }
@@ -154,7 +152,13 @@ impl Datapath {
         self.for_each("UPLINKS", |ifindex, _: &u32| {
             target.uplinks.insert(indexed_name(*ifindex, name_of));
         })?;
-        self.observe_links(target, &link_of)
+        for (attachment, program_id) in self.attachments.observe(&link_of)? {
+            if !self.is_current(program_of(&attachment), program_id)? {
+                target.stale_attachments.insert(attachment.clone());
+            }
+            target.attachments.insert(attachment);
+        }
+        Ok(())
     }
 
     /// Carries out the steps that are about maps and programs. `index_of` gives the index of an interface of the host's
@@ -183,21 +187,14 @@ impl Datapath {
                 Err(_) => Ok(()),
             },
             Op::PurgeFlows(selectors) => self.purge(selectors),
-            Op::Detach(attachment) => match link_name(attachment, &index_of) {
-                Ok(name) => {
-                    self.links.remove(&name);
-                    self.pins.remove_link(&name)
-                }
-                // The interface is gone, and its link with it.
-                Err(_) => Ok(()),
-            },
+            Op::Detach(attachment) => self.attachments.detach(attachment, &index_of),
             Op::Attach(attachment) => {
-                let name = link_name(attachment, &index_of)?;
-                self.attach(attachment, name)
+                let program = self.program_fd(program_of(attachment))?;
+                self.attachments.attach(attachment, program.as_fd(), &index_of)
             }
             Op::Renew(attachment) => {
-                let name = link_name(attachment, &index_of)?;
-                self.renew(attachment, &name)
+                let program = self.program_fd(program_of(attachment))?;
+                self.attachments.renew(attachment, program.as_fd(), &index_of)
             }
             Op::SetUplink(link) => self.insert("UPLINKS", index_of(link)?, 1_u32),
             Op::SetLocalAddress(address) => self.insert("LOCAL_ADDRS", *address, 1_u32),
@@ -225,31 +222,12 @@ impl Datapath {
         }
     }
 
-    /// Closes and unpins what was attached to an interface that is gone: its index may be another's soon.
+    /// Lets go of what was attached to an interface that is gone: its index may be another's soon.
     ///
     /// # Errors
     /// When a pin cannot be removed.
     pub fn forget_interface(&mut self, ifindex: u32) -> io::Result<()> {
-        let suffix = format!("-{ifindex}");
-        let names: Vec<_> = self.links.keys().filter(|name| name.ends_with(&suffix)).cloned().collect();
-        for name in names {
-            self.links.remove(&name);
-            self.pins.remove_link(&name)?;
-        }
-        Ok(())
-    }
-
-    /// Opens the links that a former agent pinned.
-    fn take_over_links(&mut self) -> io::Result<()> {
-        for name in self.pins.link_names()? {
-            match bpf::open_pin(&self.pins.link(&name)) {
-                Ok(link) => {
-                    self.links.insert(name, link);
-                }
-                Err(error) => tracing::warn!("the pinned link {name} does not open, and is made again: {error}"),
-            }
-        }
-        Ok(())
+        self.attachments.forget_interface(ifindex)
     }
 
     /// Puts back what was removed from bpffs under us.
@@ -263,13 +241,7 @@ impl Datapath {
                 tracing::warn!("the pin of the map {name} was gone, and is made again");
             }
         }
-        for (name, link) in &self.links {
-            let path = self.pins.link(name);
-            if !path.exists() {
-                bpf::pin(link.as_fd(), &path)?;
-                tracing::warn!("the pin of the link {name} was gone, and is made again");
-            }
-        }
+        self.attachments.pin_again()?;
         let path = self.pins.program(COLLECTOR);
         let tag = self.classifier(COLLECTOR)?.info().map_err(io::Error::other)?.tag();
         if ProgramInfo::from_pin(&path).is_ok_and(|pinned| pinned.tag() == tag) {
@@ -279,33 +251,10 @@ impl Datapath {
         self.classifier(COLLECTOR)?.pin(&path).map_err(io::Error::other)
     }
 
-    fn observe_links(&mut self, target: &mut Target, link_of: &dyn Fn(u32) -> String) -> io::Result<()> {
-        let cgroup = std::fs::metadata(&self.options.cgroup)?.ino();
-        let mut gone = Vec::new();
-        for (name, link) in &self.links {
-            let info = bpf::link_info(link.as_fd())?;
-            match attachment_of(name, info.target, cgroup, link_of) {
-                Some(attachment) => {
-                    if !self.is_current(program_of(&attachment), info.program_id)? {
-                        target.stale_attachments.insert(attachment.clone());
-                    }
-                    target.attachments.insert(attachment);
-                }
-                None => gone.push(name.clone()),
-            }
-        }
-        // A link whose interface or cgroup is gone attaches nothing, and its name may be needed again.
-        for name in gone {
-            self.links.remove(&name);
-            self.pins.remove_link(&name)?;
-        }
-        Ok(())
-    }
-
     /// Whether a link runs the program of this agent, on the maps of this agent. After a restart it runs a former load of
     /// it, which is as good.
     fn is_current(&self, program: &str, id: u32) -> io::Result<bool> {
-        let own = self.program_info(program)?;
+        let own = self.program(program)?.info().map_err(io::Error::other)?;
         if own.id() == id {
             return Ok(true);
         }
@@ -333,35 +282,6 @@ impl Datapath {
         }
         constants.sort_unstable();
         Ok((&ids & &shared, constants))
-    }
-
-    fn attach(&mut self, attachment: &Attachment, name: String) -> io::Result<()> {
-        if self.links.contains_key(&name) {
-            return self.renew(attachment, &name);
-        }
-        let folder;
-        let to = if let Some(ifindex) = unnamed_index_of_link(&name) {
-            AttachTo::Interface(ifindex)
-        } else {
-            folder = File::open(&self.options.cgroup)?;
-            AttachTo::Cgroup(folder.as_fd())
-        };
-        let program = self.program_fd(program_of(attachment))?;
-        let link = bpf::attach(program.as_fd(), to, attach_type_of(attachment)?)?;
-        let path = self.pins.link(&name);
-        pins::remove_file(&path)?;
-        bpf::pin(link.as_fd(), &path)?;
-        self.links.insert(name, link);
-        Ok(())
-    }
-
-    /// Puts this agent's program in the place of a former one's: no packet meets a gap.
-    fn renew(&mut self, attachment: &Attachment, name: &str) -> io::Result<()> {
-        let program = self.program_fd(program_of(attachment))?;
-        match self.links.get(name) {
-            Some(link) => bpf::update_link(link.as_fd(), program.as_fd()),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no link {name}"))),
-        }
     }
 
     fn purge(&mut self, selectors: &[FlowSelector]) -> io::Result<()> {
@@ -422,10 +342,6 @@ impl Datapath {
     fn program_fd(&self, name: &str) -> io::Result<OwnedFd> {
         self.program(name)?.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
     }
-
-    fn program_info(&self, name: &str) -> io::Result<ProgramInfo> {
-        self.program(name)?.info().map_err(io::Error::other)
-    }
 }
 
 /// The maps that are hashes, for the calls that aya does not make.
@@ -452,67 +368,6 @@ fn indexed_name(ifindex: u32, name_of: &dyn Fn(u32) -> Option<String>) -> String
 
 fn unnamed_index(link: &str) -> Option<u32> {
     link.strip_prefix('/')?.parse().ok()
-}
-
-/// The name of a link's pin: the program, and the interface index where there is one.
-fn link_name(attachment: &Attachment, index_of: &dyn Fn(&str) -> io::Result<u32>) -> io::Result<String> {
-    let program = program_of(attachment);
-    Ok(match attachment {
-        Attachment::ContainerEgress(link) | Attachment::UplinkIngress(link) | Attachment::UplinkEgress(link) => {
-            format!("{program}-{}", index_of(link)?)
-        }
-        Attachment::SockAddr(_) => program.to_owned(),
-    })
-}
-
-fn unnamed_index_of_link(name: &str) -> Option<u32> {
-    name.split_once('-')?.1.parse().ok()
-}
-
-const fn program_of(attachment: &Attachment) -> &'static str {
-    match attachment {
-        Attachment::ContainerEgress(_) => "container_egress",
-        Attachment::UplinkIngress(_) => "uplink_ingress",
-        Attachment::UplinkEgress(_) => "uplink_egress",
-        Attachment::SockAddr(program) => program,
-    }
-}
-
-fn attach_type_of(attachment: &Attachment) -> io::Result<AttachType> {
-    Ok(match attachment {
-        Attachment::ContainerEgress(_) | Attachment::UplinkIngress(_) => AttachType::TcxIngress,
-        Attachment::UplinkEgress(_) => AttachType::TcxEgress,
-        Attachment::SockAddr(program) => match *program {
-            "connect4" => AttachType::Connect4,
-            "connect6" => AttachType::Connect6,
-            "sendmsg4" => AttachType::Sendmsg4,
-            "sendmsg6" => AttachType::Sendmsg6,
-            "recvmsg4" => AttachType::Recvmsg4,
-            "recvmsg6" => AttachType::Recvmsg6,
-            "getpeername4" => AttachType::Getpeername4,
-            "getpeername6" => AttachType::Getpeername6,
-            "bind4" => AttachType::Bind4,
-            "bind6" => AttachType::Bind6,
-            other => return Err(io::Error::other(format!("the object has no program {other}"))),
-        },
-    })
-}
-
-/// What a link with this pin and target attaches; none when what it was attached to is gone, or is not of this instance.
-fn attachment_of(name: &str, target: LinkTarget, cgroup: u64, link_of: &dyn Fn(u32) -> String) -> Option<Attachment> {
-    match target {
-        LinkTarget::Interface(0) | LinkTarget::Other => None,
-        LinkTarget::Interface(ifindex) => match name.split_once('-')?.0 {
-            "container_egress" => Some(Attachment::ContainerEgress(link_of(ifindex))),
-            "uplink_ingress" => Some(Attachment::UplinkIngress(link_of(ifindex))),
-            "uplink_egress" => Some(Attachment::UplinkEgress(link_of(ifindex))),
-            _ => None,
-        },
-        LinkTarget::Cgroup(id) if id == cgroup => {
-            SOCK_ADDR_PROGRAMS.into_iter().find(|program| *program == name).map(Attachment::SockAddr)
-        }
-        LinkTarget::Cgroup(_) => None,
-    }
 }
 
 const fn fdb_key(network: u32, mac: [u8; 6]) -> FdbKey {

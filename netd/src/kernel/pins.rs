@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 /// The folder of an instance's pins: maps by their own names, `links/` and `programs/` beside them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pins {
     folder: PathBuf,
 }
