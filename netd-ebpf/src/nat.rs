@@ -89,7 +89,7 @@ pub const fn add(a: u32, b: u32) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn updated(checksum: [u8; 2], difference: u32) -> [u8; 2] {
-    let sum = add(!u16::from_ne_bytes(checksum) as u16 as u32, difference);
+    let sum = add(!u16::from_ne_bytes(checksum) as u32, difference);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     (!(sum as u16)).to_ne_bytes()

@@ -279,7 +279,7 @@ pub fn transport<F: Frame>(
         packet.kind = Kind::LaterFragment as u8;
         return Ok(());
     }
-    let total_len = match u16::from_be_bytes(ipv4.total_len) as u32 {
+    let total_len = match u32::from(u16::from_be_bytes(ipv4.total_len)) {
         0 => frame.len().saturating_sub(ETHERNET_SIZE),
         total_len => total_len,
     };
@@ -287,7 +287,7 @@ pub fn transport<F: Frame>(
     match ipv4.protocol {
         TCP => {
             let tcp = frame.load::<TcpStart>(offset).ok_or(DropReason::Malformed)?;
-            let header_len = (tcp.data_offset as u32 >> 4) * 4;
+            let header_len = (u32::from(tcp.data_offset) >> 4) * 4;
             if header_len < TCP_SIZE_MIN || size < header_len {
                 return Err(DropReason::Malformed);
             }
@@ -298,7 +298,7 @@ pub fn transport<F: Frame>(
         UDP => {
             let udp = frame.load::<Start>(offset).ok_or(DropReason::Malformed)?;
             let [a, b, c, d, len_high, len_low, ..] = udp.bytes;
-            let len = u16::from_be_bytes([len_high, len_low]) as u32;
+            let len = u32::from(u16::from_be_bytes([len_high, len_low]));
             // A segmentation-offloaded or fragmented datagram's length is that of the whole, or 0 (RFC 2675).
             if size < UDP_SIZE || (len < UDP_SIZE && len != 0) || (!packet.is_fragment() && len > size) {
                 return Err(DropReason::Malformed);

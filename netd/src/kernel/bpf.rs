@@ -304,7 +304,6 @@ fn fd_of(fd: BorrowedFd<'_>) -> u32 {
 /// `attr` must be the member of `union bpf_attr` that `command` reads, and its pointers valid as the command needs.
 unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: the caller's promise.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>() as libc::c_long) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

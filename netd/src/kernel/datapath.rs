@@ -340,12 +340,11 @@ impl Datapath {
             return self.renew(attachment, &name);
         }
         let folder;
-        let to = match unnamed_index_of_link(&name) {
-            Some(ifindex) => AttachTo::Interface(ifindex),
-            None => {
-                folder = File::open(&self.options.cgroup)?;
-                AttachTo::Cgroup(folder.as_fd())
-            }
+        let to = if let Some(ifindex) = unnamed_index_of_link(&name) {
+            AttachTo::Interface(ifindex)
+        } else {
+            folder = File::open(&self.options.cgroup)?;
+            AttachTo::Cgroup(folder.as_fd())
         };
         let program = self.program_fd(program_of(attachment))?;
         let link = bpf::attach(program.as_fd(), to, attach_type_of(attachment)?)?;
