@@ -290,7 +290,7 @@ pub fn gc_frame(nominees: &[Nominee]) -> Vec<u8> {
 }
 
 /// The flows in words, in the order of the map: `tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80
-/// uplink 2, opening, 1`. The last is the number of packets.
+/// uplink 102, opening, 1`. The last is the number of packets.
 #[must_use]
 pub fn tell(model: &Model) -> Vec<String> {
     model.flows.borrow().iter().map(|(key, flow)| tell_flow(key, flow)).collect()

@@ -9,6 +9,7 @@ pub mod case;
 pub mod cases;
 pub mod model;
 pub mod packet;
+pub mod random;
 pub mod world;
 
 #[cfg(test)]

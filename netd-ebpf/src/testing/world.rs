@@ -12,8 +12,9 @@ use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::publish::{Publish, PublishKey};
 
-/// The uplink's interface index, its MAC and IPv4 address.
-pub const UPLINK: u32 = 2;
+/// The uplink's interface index, its MAC and IPv4 address. Indexes below a hundred may be taken by devices that every
+/// namespace has.
+pub const UPLINK: u32 = 102;
 pub const UPLINK_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 2];
 pub const HOST: [u8; 4] = [198, 18, 0, 1];
 /// The next hop behind the uplink, and hosts behind that.
@@ -22,7 +23,7 @@ pub const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
 pub const REMOTE: [u8; 4] = [198, 18, 1, 9];
 pub const REMOTE_2: [u8; 4] = [198, 18, 1, 10];
 /// An interface that is no uplink, the host's address there and a neighbour's.
-pub const LAN: u32 = 3;
+pub const LAN: u32 = 103;
 pub const LAN_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 3];
 pub const LAN_HOST: [u8; 4] = [198, 19, 0, 1];
 pub const LAN_REMOTE: [u8; 4] = [198, 19, 0, 9];
@@ -38,10 +39,10 @@ pub struct Container {
 }
 
 pub const WEB: Container =
-    Container { ifindex: 11, endpoint: 1, network: 1, address: [10, 1, 0, 2], gateway: [10, 1, 0, 1] };
-pub const DB: Container = Container { ifindex: 12, endpoint: 2, address: [10, 1, 0, 3], ..WEB };
+    Container { ifindex: 111, endpoint: 1, network: 1, address: [10, 1, 0, 2], gateway: [10, 1, 0, 1] };
+pub const DB: Container = Container { ifindex: 112, endpoint: 2, address: [10, 1, 0, 3], ..WEB };
 pub const API: Container =
-    Container { ifindex: 13, endpoint: 3, network: 2, address: [10, 2, 0, 2], gateway: [10, 2, 0, 1] };
+    Container { ifindex: 113, endpoint: 3, network: 2, address: [10, 2, 0, 2], gateway: [10, 2, 0, 1] };
 pub const CONTAINERS: [Container; 3] = [WEB, DB, API];
 /// On the first network, and nobody's.
 pub const ABSENT: [u8; 4] = [10, 1, 0, 99];

@@ -55,7 +55,7 @@ macro_rules! pair {
     ($state:literal, $inside:literal, $outside:literal) => {
         (
             concat!(
-                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 2, ",
+                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 102, ",
                 $state,
                 ", ",
                 $inside

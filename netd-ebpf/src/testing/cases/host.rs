@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
             .answer(Source::Wire, wire_answers, Verdict::Pass, wire.tcp(80, 4000, SYN_ACK, b"yes"))
             .send(Source::Wire, wire.tcp(80, 4000, SYN_ACK, b"web"), TO_WEB, WEB.gets(REMOTE).tcp(80, 4000, SYN_ACK, b"web"))
             .flows(&[
-                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 2, established, 1",
+                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 102, established, 1",
                 "tcp host 198.18.0.1:4000>198.18.1.9:80 = 198.18.0.1:33280>198.18.1.9:80 stack, established, 1",
                 "tcp outside 198.18.1.9:80>198.18.0.1:4000 = 198.18.1.9:80>10.1.0.2:4000 endpoint 1, established, 1",
                 "tcp outside 198.18.1.9:80>198.18.0.1:33280 = 198.18.1.9:80>198.18.0.1:4000 stack, established, 1",

@@ -21,21 +21,21 @@ pub fn cases() -> Vec<Case> {
         Case::new("TCP is masqueraded, keeps its port, and the answers come back")
             .send(FROM_WEB, WEB.to(REMOTE).tcp(4000, 80, SYN, b""), OUT, masqueraded(REMOTE).tcp(4000, 80, SYN, b""))
             .flows(&[
-                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 2, opening, 1",
+                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 102, opening, 1",
                 "tcp outside 198.18.1.9:80>198.18.0.1:4000 = 198.18.1.9:80>10.1.0.2:4000 endpoint 1, opening, 0",
             ])
             .send(Source::Wire, wire.tcp(80, 4000, SYN_ACK, b""), TO_WEB, WEB.gets(REMOTE).tcp(80, 4000, SYN_ACK, b""))
             .send(FROM_WEB, WEB.to(REMOTE).tcp(4000, 80, ACK, b"GET"), OUT, masqueraded(REMOTE).tcp(4000, 80, ACK, b"GET"))
             .send(Source::Wire, wire.tcp(80, 4000, ACK, b"odd"), TO_WEB, WEB.gets(REMOTE).tcp(80, 4000, ACK, b"odd"))
             .flows(&[
-                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 2, established, 2",
+                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 102, established, 2",
                 "tcp outside 198.18.1.9:80>198.18.0.1:4000 = 198.18.1.9:80>10.1.0.2:4000 endpoint 1, established, 2",
             ]),
         Case::new("UDP is masqueraded and comes back")
             .send(FROM_WEB, WEB.to(REMOTE).udp(4000, 53, b"?"), OUT, masqueraded(REMOTE).udp(4000, 53, b"?"))
             .send(Source::Wire, wire.udp(53, 4000, b"!!"), TO_WEB, WEB.gets(REMOTE).udp(53, 4000, b"!!"))
             .flows(&[
-                "udp inside 10.1.0.2:4000>198.18.1.9:53 = 198.18.0.1:4000>198.18.1.9:53 uplink 2, established, 1",
+                "udp inside 10.1.0.2:4000>198.18.1.9:53 = 198.18.0.1:4000>198.18.1.9:53 uplink 102, established, 1",
                 "udp outside 198.18.1.9:53>198.18.0.1:4000 = 198.18.1.9:53>10.1.0.2:4000 endpoint 1, established, 1",
             ]),
         Case::new("an echo is masqueraded by its identifier and comes back")
@@ -43,7 +43,7 @@ pub fn cases() -> Vec<Case> {
             .send(Source::Wire, wire.icmp(0, 77, b"ping"), TO_WEB, WEB.gets(REMOTE).icmp(0, 77, b"ping"))
             .passes(Source::Wire, wire.icmp(0, 78, b"ping"))
             .flows(&[
-                "icmp inside 10.1.0.2:77>198.18.1.9:0 = 198.18.0.1:77>198.18.1.9:0 uplink 2, established, 1",
+                "icmp inside 10.1.0.2:77>198.18.1.9:0 = 198.18.0.1:77>198.18.1.9:0 uplink 102, established, 1",
                 "icmp outside 198.18.1.9:0>198.18.0.1:77 = 198.18.1.9:0>10.1.0.2:77 endpoint 1, established, 1",
             ]),
         Case::new("a next hop on the uplink itself")
@@ -68,7 +68,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("a connection is resumed whose flow was lost")
             .send(FROM_WEB, WEB.to(REMOTE).tcp(4000, 80, ACK, b"x"), OUT, masqueraded(REMOTE).tcp(4000, 80, ACK, b"x"))
             .flows(&[
-                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 2, established, 1",
+                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 102, established, 1",
                 "tcp outside 198.18.1.9:80>198.18.0.1:4000 = 198.18.1.9:80>10.1.0.2:4000 endpoint 1, established, 0",
             ]),
         Case::new("no route, and a route that is no uplink's")
@@ -125,8 +125,8 @@ fn ports() -> Vec<Case> {
             .answer(Source::Wire, answer, TO_WEB, WEB.gets(REMOTE).tcp(80, 4000, SYN_ACK, b"yes"))
             .send(Source::Wire, from_wire(REMOTE, HOST).tcp(80, 4000, SYN_ACK, b""), TO_DB, DB.gets(REMOTE).tcp(80, 4000, SYN_ACK, b""))
             .flows(&[
-                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:33280>198.18.1.9:80 uplink 2, established, 1",
-                "tcp inside 10.1.0.3:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 2, established, 1",
+                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 198.18.0.1:33280>198.18.1.9:80 uplink 102, established, 1",
+                "tcp inside 10.1.0.3:4000>198.18.1.9:80 = 198.18.0.1:4000>198.18.1.9:80 uplink 102, established, 1",
                 "tcp outside 198.18.1.9:80>198.18.0.1:4000 = 198.18.1.9:80>10.1.0.3:4000 endpoint 2, established, 1",
                 "tcp outside 198.18.1.9:80>198.18.0.1:33280 = 198.18.1.9:80>10.1.0.2:4000 endpoint 1, established, 1",
             ]),
@@ -185,7 +185,7 @@ fn unmasqueraded() -> Vec<Case> {
             .send(FROM_WEB, WEB.to(REMOTE).tcp(4000, 80, SYN, b""), OUT, out.tcp(4000, 80, SYN, b""))
             .send(Source::Wire, wire.tcp(80, 4000, SYN_ACK, b""), TO_WEB, WEB.gets(REMOTE).tcp(80, 4000, SYN_ACK, b""))
             .flows(&[
-                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 10.1.0.2:4000>198.18.1.9:80 uplink 2, established, 1",
+                "tcp inside 10.1.0.2:4000>198.18.1.9:80 = 10.1.0.2:4000>198.18.1.9:80 uplink 102, established, 1",
                 "tcp outside 198.18.1.9:80>10.1.0.2:4000 = 198.18.1.9:80>10.1.0.2:4000 endpoint 1, established, 1",
             ]),
         Case::new("a packet from the wire straight for a container is not let in, where the host would forward it")

@@ -31,13 +31,13 @@ pub fn cases() -> Vec<Case> {
             .given(publish_web)
             .send(Source::Wire, wire.tcp(4000, 8080, SYN, b""), TO_WEB, WEB.gets(REMOTE).tcp(4000, 80, SYN, b""))
             .flows(&[
-                "tcp inside 10.1.0.2:80>198.18.1.9:4000 = 198.18.0.1:8080>198.18.1.9:4000 uplink 2, opening, 0",
+                "tcp inside 10.1.0.2:80>198.18.1.9:4000 = 198.18.0.1:8080>198.18.1.9:4000 uplink 102, opening, 0",
                 "tcp outside 198.18.1.9:4000>198.18.0.1:8080 = 198.18.1.9:4000>10.1.0.2:80 endpoint 1, opening, 1",
             ])
             .send(FROM_WEB, WEB.to(REMOTE).tcp(80, 4000, SYN_ACK, b""), OUT, answered().tcp(8080, 4000, SYN_ACK, b""))
             .send(Source::Wire, wire.tcp(4000, 8080, ACK, b"GET /"), TO_WEB, WEB.gets(REMOTE).tcp(4000, 80, ACK, b"GET /"))
             .flows(&[
-                "tcp inside 10.1.0.2:80>198.18.1.9:4000 = 198.18.0.1:8080>198.18.1.9:4000 uplink 2, established, 1",
+                "tcp inside 10.1.0.2:80>198.18.1.9:4000 = 198.18.0.1:8080>198.18.1.9:4000 uplink 102, established, 1",
                 "tcp outside 198.18.1.9:4000>198.18.0.1:8080 = 198.18.1.9:4000>10.1.0.2:80 endpoint 1, established, 2",
             ]),
         Case::new("a published UDP port leads to its container, and the answers go back")
@@ -114,7 +114,7 @@ fn gone() -> Vec<Case> {
             .given(publish_web)
             .send(Source::Wire, wire.tcp(4000, 8080, ACK, b"more"), TO_WEB, WEB.gets(REMOTE).tcp(4000, 80, ACK, b"more"))
             .flows(&[
-                "tcp inside 10.1.0.2:80>198.18.1.9:4000 = 198.18.0.1:8080>198.18.1.9:4000 uplink 2, established, 0",
+                "tcp inside 10.1.0.2:80>198.18.1.9:4000 = 198.18.0.1:8080>198.18.1.9:4000 uplink 102, established, 0",
                 "tcp outside 198.18.1.9:4000>198.18.0.1:8080 = 198.18.1.9:4000>10.1.0.2:80 endpoint 1, established, 1",
             ]),
         Case::new("an answer or a reset opens nothing, and is left to the host's sockets")
