@@ -13,4 +13,6 @@ pub mod random;
 pub mod world;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

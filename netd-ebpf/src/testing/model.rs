@@ -11,7 +11,7 @@ use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey};
-use netd_common::publish::{Publish, PublishKey};
+use netd_common::publish::{Publish, PublishKey, TCP, UDP};
 use netd_common::sock::{Dialled, SockKey};
 use std::cell::{RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,7 +127,9 @@ impl Stack for Bytes {
     }
 
     fn has_socket(&self, tuple: &FlowKey) -> bool {
-        self.stack.sockets.contains(&(tuple.protocol, tuple.destination, tuple.destination_port))
+        // As the kernel's lookup, which knows no others.
+        matches!(tuple.protocol, TCP | UDP)
+            && self.stack.sockets.contains(&(tuple.protocol, tuple.destination, tuple.destination_port))
     }
 
     fn now_ns(&self) -> u64 {

@@ -49,7 +49,7 @@ impl Random {
     }
 }
 
-const PORTS: [u16; 7] = [80, 81, 443, 4000, 4001, 5353, 8080];
+const PORTS: [u16; 5] = [80, 81, 4000, 4001, 8080];
 const ADDRESSES: [[u8; 4]; 15] = [
     WEB.address,
     DB.address,
@@ -67,7 +67,7 @@ const ADDRESSES: [[u8; 4]; 15] = [
     [224, 0, 0, 1],
     [255; 4],
 ];
-const TCP_FLAGS: [u8; 10] = [0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, 0x00, 0x03];
+const TCP_FLAGS: [u8; 12] = [0x02, 0x02, 0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, 0x00, 0x03];
 
 /// A world with random flags, published ports and sockets.
 #[must_use]
@@ -77,7 +77,7 @@ pub fn world(random: &mut Random) -> World {
         let flags = random.pick(&[0, 0, 0, UNMASQUERADED, ISOLATED, INTERNAL]);
         world.plug(&container, flags);
     }
-    for _ in 0..4 {
+    for _ in 0..5 {
         let address = random.pick(&[[0; 4], [0; 4], HOST, LAN_HOST, [127, 0, 0, 1]]);
         let container = random.pick(&CONTAINERS);
         // Now and then of a container that is gone.
@@ -98,7 +98,7 @@ pub fn world(random: &mut Random) -> World {
 /// The next frame: sometimes the answer to what came out last.
 #[must_use]
 pub fn frame(random: &mut Random, last: Option<&Ran>) -> (Source, Vec<u8>) {
-    if let Some(answer) = last.filter(|_| random.once_in(3)).and_then(|ran| answer(random, ran)) {
+    if let Some(answer) = last.filter(|_| !random.once_in(3)).and_then(|ran| answer(random, ran)) {
         return answer;
     }
     let (source, ip) = ends(random);
@@ -114,8 +114,9 @@ fn ends(random: &mut Random) -> (Source, Ip) {
     let (source, mut ip) = match random.below(8) {
         0..4 => {
             let container = random.pick(&CONTAINERS);
-            let mut ip = container.to(random.pick(&ADDRESSES));
-            if random.once_in(4) {
+            let to = if random.once_in(2) { random.pick(&ADDRESSES) } else { random.pick(&[REMOTE, REMOTE_2, HOST]) };
+            let mut ip = container.to(to);
+            if random.once_in(8) {
                 ip.to_mac = mac_of(random.pick(&ADDRESSES));
             }
             if random.once_in(20) {
@@ -124,8 +125,9 @@ fn ends(random: &mut Random) -> (Source, Ip) {
             (Source::Container(container.ifindex), ip)
         }
         4..7 => {
-            let to = if random.once_in(2) { HOST } else { random.pick(&ADDRESSES) };
-            (Source::Wire, from_wire(random.pick(&ADDRESSES), to))
+            let from = if random.once_in(3) { random.pick(&ADDRESSES) } else { random.pick(&[REMOTE, REMOTE_2]) };
+            let to = if random.once_in(4) { random.pick(&ADDRESSES) } else { HOST };
+            (Source::Wire, from_wire(from, to))
         }
         _ => {
             let source = if random.once_in(5) { Source::Forwarded } else { Source::Host };
