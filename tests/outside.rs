@@ -120,8 +120,10 @@ fn o12_forward_policy_drop_by_nftables() {
     check_under(|world| {
         world.host.sh("nft add table inet filter
              nft 'add chain inet filter forward { type filter hook forward priority 0; policy drop; }'
-             nft 'add chain inet filter input { type filter hook input priority 0; policy accept; }'
-             nft 'add rule inet filter input ct state invalid drop'");
+             nft 'add chain inet filter input { type filter hook input priority 0; policy drop; }'
+             nft 'add rule inet filter input ct state invalid drop'
+             nft 'add rule inet filter input ct state established,related accept'
+             nft 'add rule inet filter input iif lo accept'");
     });
 }
 

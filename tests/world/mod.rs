@@ -14,17 +14,19 @@ mod leftovers;
 mod netctl;
 mod place;
 mod process;
+mod tcx;
 
 pub use netctl::{Counters, is_counted};
 pub use place::Place;
 pub use process::{Finished, Process};
+pub use tcx::{Direction, ForeignProgram, Position, programs};
 
 use serde_json::Value;
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The host's address on its uplink.
@@ -53,7 +55,7 @@ pub struct World {
     pub instance: String,
     folder: PathBuf,
     cgroup: PathBuf,
-    daemon: RefCell<Option<Process>>,
+    daemon: Mutex<Option<Process>>,
 }
 
 /// A container, and where its programs run.
@@ -107,7 +109,7 @@ impl World {
         for conf in ["all", "default", UPLINK] {
             host.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"), "1");
         }
-        Self { host, outside, instance, folder, cgroup, daemon: RefCell::new(None) }
+        Self { host, outside, instance, folder, cgroup, daemon: Mutex::new(None) }
     }
 
     /// Creates a container with these further words of `netctl container create`.
