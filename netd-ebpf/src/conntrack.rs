@@ -194,7 +194,7 @@ fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Ro
         packets: 0,
         bytes: 0,
     };
-    let mut reservation = Reservation { frame, tables, key, flow, tries: 0, result: NO_PORT };
+    let mut reservation = Reservation { frame, tables, key, flow, result: NO_PORT };
     frame.repeat(SNAT_TRIES_MAX, &mut reservation);
     let Reservation { key, flow, result, .. } = reservation;
     if result != OPENED {
@@ -238,7 +238,6 @@ struct Reservation<'a, F, T> {
     tables: &'a T,
     key: &'a mut FlowKey,
     flow: &'a mut Flow,
-    tries: u32,
     /// [`OPENED`], or why not.
     result: u32,
 }
@@ -259,22 +258,19 @@ impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
             }
         }
         // The opener's source port is where the answers go; for an echo, the identifier.
-        key.destination_port = next_port(self.frame, key.destination_port, self.tries);
-        self.tries = self.tries.wrapping_add(1);
+        key.destination_port = next_port(self.frame);
         false
     }
 }
 
-/// The next source port to try: once anywhere, then one after the other.
+/// The next source port to try: any. Not the one behind the last, since taken ports stand side by side: programs count
+/// theirs up, and each flow that can keeps its own.
 #[inline(always)]
-fn next_port<F: Stack>(frame: &F, port: u16, tries: u32) -> u16 {
+fn next_port<F: Stack>(frame: &F) -> u16 {
     const PORTS: u32 = 65536 - SNAT_PORT_MIN as u32;
-    if tries == 0 {
-        // Scaled and not taken modulo, so that every port of the range can come, the last one too.
-        let offset = (u64::from(frame.random()) * u64::from(PORTS)) >> 32;
-        return SNAT_PORT_MIN.wrapping_add(offset as u16);
-    }
-    if port == u16::MAX { SNAT_PORT_MIN } else { port + 1 }
+    // Scaled and not taken modulo, so that every port of the range can come, the last one too.
+    let offset = (u64::from(frame.random()) * u64::from(PORTS)) >> 32;
+    SNAT_PORT_MIN.wrapping_add(offset as u16)
 }
 
 /// Deletes a pair.
