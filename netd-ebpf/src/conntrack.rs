@@ -246,8 +246,9 @@ impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
     #[inline(always)]
     fn attempt(&mut self) -> bool {
         let key = &mut *self.key;
-        // Only answers from outside could be meant for one of the host's own sockets.
-        if key.side != OUTSIDE || !self.frame.has_socket(key) {
+        // Only answers from outside could be meant for the host: for one of its sockets, or, as an echo with the identifier
+        // 0 looks the same in both directions, for itself.
+        if key.side != OUTSIDE || (key.destination_port != 0 && !self.frame.has_socket(key)) {
             match self.tables.insert_flow(key, self.flow) {
                 Ok(()) => {
                     self.result = OPENED;
