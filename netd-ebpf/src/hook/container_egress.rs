@@ -17,6 +17,7 @@ use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, Port, UNMASQUERADED};
 use netd_common::flow::{FlowKey, INSIDE, OUTSIDE, TO_ENDPOINT, TO_UPLINK};
+use netd_common::globals::HAIRPIN_V4;
 
 #[inline(always)]
 pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
@@ -90,6 +91,9 @@ fn first<F: Frame + Stack, T: Tables>(
 ) -> Result<First, DropReason> {
     let key = &room.key;
     if let Some(publish) = published::find(tables, &key.destination, key.destination_port, key.protocol) {
+        if port.flags & INTERNAL != 0 && publish.network != port.network {
+            return Err(DropReason::InternalNetwork);
+        }
         room.opening.network = port.network;
         room.opening.back = Target { kind: TO_ENDPOINT, ifindex: frame.ifindex(), endpoint: port.endpoint };
         published::open(frame, tables, packet, publish, room)?;
@@ -160,6 +164,10 @@ fn leave<F: Frame + Stack, T: Tables>(
     packet: &Packet,
     room: &mut Room,
 ) -> Result<(), DropReason> {
+    if room.key.destination == HAIRPIN_V4 {
+        // The answer to a flow that is forgotten: nobody outside has this address.
+        return Err(DropReason::NoFlow);
+    }
     let uplink = outside(frame, tables, port, &room.key)?;
     if packet.is_fragment {
         return Err(DropReason::Fragment);
