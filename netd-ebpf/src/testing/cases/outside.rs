@@ -46,6 +46,10 @@ pub fn cases() -> Vec<Case> {
                 "icmp inside 10.1.0.2:77>198.18.1.9:0 = 198.18.0.1:77>198.18.1.9:0 uplink 102, established, 1",
                 "icmp outside 198.18.1.9:0>198.18.0.1:77 = 198.18.1.9:0>10.1.0.2:77 endpoint 1, established, 1",
             ]),
+        Case::new("an echo with the identifier 0 gets another, since a request for the host may have that")
+            .send(FROM_WEB, WEB.to(REMOTE).icmp(8, 0, b"ping"), OUT, masqueraded(REMOTE).icmp(8, MOVED, b"ping"))
+            .answer(Source::Wire, answer, TO_WEB, WEB.gets(REMOTE).icmp(0, 0, b"yes"))
+            .passes(Source::Wire, wire.icmp(8, 0, b"for the host")),
         Case::new("a next hop on the uplink itself")
             .send(FROM_WEB, WEB.to(ROUTER).udp(4000, 53, b""), OUT, masqueraded(ROUTER).udp(4000, 53, b"")),
         Case::new("one port serves two remotes")
