@@ -85,15 +85,19 @@ fn l9_a_flow_counts_its_packets_and_bytes() {
     let _server = world.serve(&world.outside, "outside", &["udp/0.0.0.0:80"]);
     let socket = client.place.run(|| probe::udp_from(client.at(5000))).expect("a socket");
     socket.connect(at(OUTSIDE, 80)).expect("a route");
+    let mut seen_as = 0;
     for _ in 0..10 {
-        probe::ask(&socket).expect("an answer");
+        seen_as = probe::ask(&socket).expect("an answer").seen_as.to_string().len() as u64;
     }
     let flows = world.flows();
     let is_ours = |flow: &&Value| flow["protocol"] == "udp" && flow["container"] == "client";
     let packets: u64 = flows.iter().filter(is_ours).filter_map(|flow| flow["packets"].as_u64()).sum();
     let bytes: u64 = flows.iter().filter(is_ours).filter_map(|flow| flow["bytes"].as_u64()).sum();
-    assert_eq!(packets, 20, "ten there and ten back: {flows:#?}");
-    assert!(bytes >= 10 * (5 + 42) * 2, "{flows:#?}");
+    assert_eq!(
+        (packets, bytes),
+        (20, 10 * (42 + 5) + 10 * (42 + "outside  hello".len() as u64 + seen_as)),
+        "ten there and ten back: {flows:#?}"
+    );
     let flow = flows.iter().find(is_ours).expect("the flow");
     for (field, value) in [
         ("source", format!("{}:5000", client.ip)),

@@ -64,7 +64,10 @@ fn o4_host_and_container_use_one_source_port_to_one_server() {
             [(&client.place, client.at(port)), (&world.host, at(HOST, port))]
         };
         let streams = places.map(|(place, local)| tcp(place, local));
-        let sockets = places.map(|(place, local)| udp(place, local));
+        // A tuple is taken by its first packet, or by a socket of the host as soon as it is connected.
+        let first = udp(places[0].0, places[0].1);
+        probe::ask(&first).expect("its own answers");
+        let sockets = [first, udp(places[1].0, places[1].1)];
         let by_tcp = streams.each_ref().map(|stream| probe::exchange(stream).expect("its own answers").seen_as);
         let by_udp = sockets.each_ref().map(|socket| probe::ask(socket).expect("its own answers").seen_as);
         for seen in [by_tcp, by_udp] {
@@ -117,8 +120,10 @@ fn o12_forward_policy_drop_by_nftables() {
     check_under(|world| {
         world.host.sh("nft add table inet filter
              nft 'add chain inet filter forward { type filter hook forward priority 0; policy drop; }'
-             nft 'add chain inet filter input { type filter hook input priority 0; policy accept; }'
-             nft 'add rule inet filter input ct state invalid drop'");
+             nft 'add chain inet filter input { type filter hook input priority 0; policy drop; }'
+             nft 'add rule inet filter input ct state invalid drop'
+             nft 'add rule inet filter input ct state established,related accept'
+             nft 'add rule inet filter input iif lo accept'");
     });
 }
 

@@ -246,6 +246,22 @@ fn p5_the_host_cannot_bind_a_published_port_until_it_is_unpublished() {
 }
 
 #[test]
+fn p5_the_hosts_own_connections_work_from_a_published_port() {
+    let world = World::new();
+    let web = world.container("web", ["-p", "40000-40001:80-81", "-p", "40000-40001:80-81/udp"]);
+    let _servers = [world.serve(&web.place, "web", &BOTH), world.serve(&world.outside, "outside", &BOTH)];
+    // A port that connect(2) picks is not asked for by bind(2), and so may be a published one.
+    world.host.sysctl("net/ipv4/ip_local_port_range", "40000 40001");
+    for mode in Mode::ALL {
+        let reply = world.dial_from_host(mode, at(OUTSIDE, 80)).unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+        assert_eq!(reply.server, "outside", "{mode:?}");
+        assert!((40_000..=40_001).contains(&reply.seen_as.port()), "{mode:?}: {reply:?}");
+        let reply = world.outside.run(|| probe::dial(mode, at(HOST, 40_000)));
+        assert_eq!(reply.unwrap_or_else(|error| panic!("{mode:?}: {error}")).server, "web", "{mode:?}");
+    }
+}
+
+#[test]
 fn p6_a_removed_container_refuses_at_once() {
     let world = World::new();
     let web = world.container("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
@@ -336,8 +352,6 @@ fn p7_no_connection_to_the_old_container_after_republishing() {
             let tally = after.stop();
             assert_eq!((tally.answered.get(from), tally.failures()), (None, 0), "{tally:?}");
             assert!(tally.answered.contains_key(to));
-            let during: Vec<_> = clients.into_iter().map(Hammer::stop).collect();
-            assert!(during.iter().all(|tally| tally.answered.contains_key(to)), "{during:?}");
         }
     }
 }

@@ -3,11 +3,14 @@
 //! One list, shared by the programs, `COUNTERS`, events, `netctl stats` and the tests. A program cannot drop without a
 //! [`DropReason`]. To add one: a line in the macro call below, and the line of the program that raises it.
 
-/// Builds a `repr(u8)` enum with dense numbers from 0, names, and the way back from a number.
+/// Builds an enum with dense numbers from 0, names, and the way back from a number.
+///
+/// `repr(u32)`, although no number is that large: a narrower one is masked before each use, and the compiler moves that
+/// mask to where the register may hold a pointer, which the verifier forbids.
 macro_rules! numbered {
     ($(#[$attr:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$attr])*
-        #[repr(u8)]
+        #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
@@ -22,8 +25,8 @@ macro_rules! numbered {
             }
 
             #[must_use]
-            pub fn from_u8(number: u8) -> Option<Self> {
-                Self::ALL.get(usize::from(number)).copied()
+            pub fn from_u32(number: u32) -> Option<Self> {
+                Self::ALL.get(number as usize).copied()
             }
         }
     };
@@ -108,27 +111,27 @@ pub enum Outcome {
 impl Outcome {
     /// Slots per hook in `COUNTERS`.
     pub const COUNT: u32 = 64;
-    const FIRST_DROP: u8 = 4;
+    const FIRST_DROP: u32 = 4;
 
     /// The slot of this outcome, below [`Self::COUNT`].
     #[inline(always)]
     #[must_use]
-    pub const fn number(self) -> u8 {
+    pub const fn number(self) -> u32 {
         match self {
             Self::Passed => 0,
             Self::Redirected => 1,
             Self::Answered => 2,
-            Self::Dropped(reason) => Self::FIRST_DROP.wrapping_add(reason as u8),
+            Self::Dropped(reason) => Self::FIRST_DROP.wrapping_add(reason as u32),
         }
     }
 
     #[must_use]
-    pub fn from_u8(number: u8) -> Option<Self> {
+    pub fn from_number(number: u32) -> Option<Self> {
         match number {
             0 => Some(Self::Passed),
             1 => Some(Self::Redirected),
             2 => Some(Self::Answered),
-            number => DropReason::from_u8(number.checked_sub(Self::FIRST_DROP)?).map(Self::Dropped),
+            number => DropReason::from_u32(number.checked_sub(Self::FIRST_DROP)?).map(Self::Dropped),
         }
     }
 
@@ -156,7 +159,7 @@ pub struct Counter {
 #[inline(always)]
 #[must_use]
 pub const fn counter_index(hook: Hook, outcome: Outcome) -> u32 {
-    (hook as u32).wrapping_mul(Outcome::COUNT).wrapping_add(outcome.number() as u32)
+    (hook as u32).wrapping_mul(Outcome::COUNT).wrapping_add(outcome.number())
 }
 
 #[cfg(test)]
@@ -170,11 +173,11 @@ mod tests {
             .chain(DropReason::ALL.iter().map(|&reason| Outcome::Dropped(reason)));
         let mut seen = [false; Outcome::COUNT as usize];
         for outcome in outcomes {
-            let slot = usize::from(outcome.number());
+            let slot = outcome.number() as usize;
             assert!(!seen[slot], "{} shares its slot", outcome.name());
             seen[slot] = true;
-            assert_eq!(Outcome::from_u8(outcome.number()), Some(outcome));
+            assert_eq!(Outcome::from_number(outcome.number()), Some(outcome));
         }
-        assert_eq!(Outcome::from_u8(3), None);
+        assert_eq!(Outcome::from_number(3), None);
     }
 }

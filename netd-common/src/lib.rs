@@ -10,7 +10,7 @@
 //!   `"port": 8080`.
 //! - **No hidden padding.** Keys are compared as bytes, so each padding byte is a field, and is zero.
 //! - **Integers, not enums.** Any bit pattern is a legal value; [`event::Kind`], [`drop::Outcome`] and friends convert
-//!   with `from_u8`.
+//!   with `from_u32`.
 //!
 //! A change of any layout here is a change of [`layout::ABI_VERSION`]: the agent keeps its pins in a folder of that
 //! number, so that two versions never read each other's maps.

@@ -5,7 +5,7 @@
 //! puts it back, within [`SEEN_GRANULARITY_NS`] of its next packet.
 
 use crate::frame::{Attempt, Frame, Stack, Wire};
-use crate::parse::{Packet, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use crate::parse::{ETHERNET_SIZE, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 use crate::tables::{InsertError, Room, Tables};
 use netd_common::Addr;
 use netd_common::drop::DropReason;
@@ -67,10 +67,10 @@ impl Step {
 
 /// Finds the packet's flow, by `room.key`, notes the packet in it, and leaves what it says in `room.step`.
 #[inline(always)]
-pub fn find<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, packet: &Packet, room: &mut Room) -> bool {
+pub fn find<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> bool {
     let now_ns = frame.now_ns();
     let len = u64::from(frame.len());
-    let Room { key, step, .. } = room;
+    let Room { key, step, packet, .. } = room;
     let is_news = tables.with_flow(key, |flow| {
         let history = next_history(flow, key.protocol, packet.tcp_flags);
         let is_news = history != flow.history || now_ns.saturating_sub(flow.seen_ns) >= SEEN_GRANULARITY_NS;
@@ -147,8 +147,6 @@ pub struct Opening {
     pub network: u32,
     /// Where the answers go.
     pub back: Target,
-    /// Whether the packet is not the first of its flow: the table was lost, or the flow slept past its timeout.
-    pub is_resumed: bool,
 }
 
 /// Opens the flow of the packet with the tuple `room.key`, which `room.step` and `room.opening` describe, and notes the
@@ -170,7 +168,7 @@ pub fn open<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room)
 #[inline(never)]
 fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> u32 {
     let now_ns = frame.now_ns();
-    let Room { key: from, step, opening, entry_key: key, entry: flow, head: _, pad: _ } = room;
+    let Room { key: from, step, opening, entry_key: key, entry: flow, head: _, pad: _, packet } = room;
     *key = step.partner_key(from);
     // The answerer's entry: what it writes does not depend on the port that will be found.
     *flow = Flow {
@@ -178,7 +176,7 @@ fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Ro
         destination: from.source,
         source_port: from.destination_port,
         destination_port: from.source_port,
-        history: if opening.is_resumed { ANSWERED } else { 0 },
+        history: if packet.is_resumed() { ANSWERED } else { 0 },
         flags: opening.flags | REPLY,
         target: opening.back.kind,
         partner_side: from.side,
@@ -281,14 +279,8 @@ pub fn forget<T: Tables>(tables: &T, key: &FlowKey, step: &Step) {
     tables.remove_flow(key);
 }
 
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct NomineeBytes {
-    bytes: [u8; size_of::<Nominee>()],
-}
-
-// SAFETY: bytes.
-unsafe impl Wire for NomineeBytes {}
+// SAFETY: integers and byte arrays without padding, as `netd_common::layout` asserts.
+unsafe impl Wire for Nominee {}
 
 /// Deletes the flows that the frame names as over, unless a packet has used them since: the agent's list is old news by
 /// the time it is read. The frame is a run of [`Nominee`]s behind an Ethernet header.
@@ -296,28 +288,39 @@ unsafe impl Wire for NomineeBytes {}
 /// Returns how many pairs were deleted.
 #[inline(always)]
 pub fn collect<F: Frame + Stack, T: Tables>(frame: &F, tables: &T) -> u32 {
-    let mut deleted = 0;
-    let mut index = 0;
-    while index < NOMINEES_MAX as u32 {
-        let offset = crate::parse::ETHERNET_SIZE + index * size_of::<Nominee>() as u32;
-        let Some(record) = frame.load::<NomineeBytes>(offset) else { break };
-        // SAFETY: a Nominee is integers and byte arrays without padding, as `netd_common::layout` asserts.
-        let nominee: Nominee = unsafe { core::mem::transmute_copy(&record.bytes) };
+    let mut collection = Collection { frame, tables, offset: ETHERNET_SIZE, deleted: 0 };
+    frame.repeat(NOMINEES_MAX as u32, &mut collection);
+    collection.deleted
+}
+
+struct Collection<'a, F, T> {
+    frame: &'a F,
+    tables: &'a T,
+    offset: u32,
+    deleted: u32,
+}
+
+impl<F: Frame + Stack, T: Tables> Attempt for Collection<'_, F, T> {
+    /// Looks at one nominee; ends where the frame does.
+    #[inline(always)]
+    fn attempt(&mut self) -> bool {
+        let Some(Nominee { key, seen_ns }) = self.frame.load(self.offset) else { return true };
+        self.offset = self.offset.wrapping_add(size_of::<Nominee>() as u32);
         let mut step = Step::default();
-        let is_unused = tables.with_flow(&nominee.key, |flow| {
+        let is_unused = self.tables.with_flow(&key, |flow| {
             step.read(flow);
-            flow.seen_ns == nominee.seen_ns
+            flow.seen_ns == seen_ns
         });
-        if is_unused == Some(true) {
-            let now_ns = frame.now_ns();
-            let partner_key = step.partner_key(&nominee.key);
-            let is_live = tables.with_flow(&partner_key, |partner| !partner.is_expired(partner_key.protocol, now_ns));
-            if is_live != Some(true) {
-                forget(tables, &nominee.key, &step);
-                deleted += 1;
-            }
+        if is_unused != Some(true) {
+            return false;
         }
-        index += 1;
+        let now_ns = self.frame.now_ns();
+        let is_expired = |partner: &mut Flow| partner.is_expired(key.protocol, now_ns);
+        // A partner that is gone keeps nothing alive.
+        if self.tables.with_flow(&step.partner_key(&key), is_expired) != Some(false) {
+            forget(self.tables, &key, &step);
+            self.deleted = self.deleted.wrapping_add(1);
+        }
+        false
     }
-    deleted
 }

@@ -3,7 +3,7 @@
 use crate::conntrack;
 use crate::frame::Frame;
 use crate::nat;
-use crate::parse::{Head, Packet};
+use crate::parse::Head;
 use crate::tables::{Room, Tables};
 use crate::verdict::{Verdict, Walk};
 use netd_common::drop::DropReason;
@@ -12,8 +12,8 @@ use netd_common::flow::{TO_ENDPOINT, TO_UPLINK};
 
 /// Translates the packet and sends it where its flow goes.
 #[inline(always)]
-pub fn along<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet, room: &mut Room) -> Walk {
-    if packet.is_fragment {
+pub fn along<F: Frame, T: Tables>(frame: &mut F, tables: &T, room: &mut Room) -> Walk {
+    if room.packet.is_fragment() {
         return Err(DropReason::Fragment);
     }
     let Room { head, key, step, .. } = room;
@@ -31,7 +31,7 @@ pub fn along<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet, ro
         TO_UPLINK => Verdict::Forward { ifindex: step.target.ifindex },
         _ => Verdict::Pass,
     };
-    nat::translate(frame, packet, room).map_err(|_| DropReason::RewriteFailed)?;
+    nat::translate(frame, room).map_err(|_| DropReason::RewriteFailed)?;
     if matches!(verdict, Verdict::Deliver { .. }) {
         frame.accept();
     }

@@ -3,11 +3,11 @@
 use netd_common::Addr;
 use netd_common::flow::FlowKey;
 
-/// Bytes as they stand on the wire: `repr(C)`, alignment 1, every bit pattern legal.
+/// What a packet may be read as: every bit pattern is legal.
 ///
 /// # Safety
 ///
-/// The type must be made of `u8` arrays and such types only.
+/// The type must be `repr(C)`, without padding, and made of integers and byte arrays only.
 pub unsafe trait Wire: Copy {}
 
 /// The kernel refused a change to the packet, or the packet is too short for it.
@@ -15,6 +15,7 @@ pub unsafe trait Wire: Copy {}
 pub struct Refused;
 
 /// One packet, link-layer header first.
+#[expect(clippy::len_without_is_empty, reason = "no packet is empty: it has a link-layer header")]
 pub trait Frame {
     /// Bytes of the whole packet. Not the IPv4 length field, which BIG TCP (Linux 6.3) sets to 0.
     fn len(&self) -> u32;

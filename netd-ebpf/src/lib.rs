@@ -2,7 +2,7 @@
 //!
 //! Each hook is one story in [`hook`]; the mechanics that stories share stand beside it. All of it is generic over
 //! [`frame::Frame`] (one packet), [`frame::Stack`] (what the host's stack knows) and [`tables::Tables`] (the maps), so
-//! the same source runs in host tests on bytes in memory ([`testing`]) and in the kernel ([`kernel`]).
+//! the same source runs in host tests on bytes in memory (`testing`) and in the kernel (`kernel`).
 //!
 //! ```text
 //!   container eth0 ──veth──► container_egress            uplink_ingress ◄── the wire

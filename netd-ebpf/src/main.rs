@@ -2,6 +2,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+#[expect(clippy::needless_pass_by_value, reason = "the macros of aya hand over the context as a value")]
 mod programs {
     use aya_ebpf::EbpfContext as _;
     use aya_ebpf::macros::{cgroup_sock_addr, classifier};
@@ -37,7 +38,7 @@ mod programs {
     /// Attached nowhere: the agent runs it on a list of flows that seem to be over.
     #[classifier]
     pub fn flow_gc(context: TcContext) -> i32 {
-        conntrack::collect(&Skb::new(context.skb.skb), &Maps) as i32
+        conntrack::collect(&Skb::new(context.skb.skb), &Maps).cast_signed()
     }
 
     /// The programs that change where a call goes, which always lets it go on.

@@ -1,15 +1,16 @@
 //! How is a packet's tuple exchanged for another, checksums included?
 
 use crate::frame::{ChecksumOf, Frame, Refused};
-use crate::parse::{Head, Kind, Packet};
+use crate::parse::{Head, Kind};
 use crate::tables::Room;
 
 /// Writes the tuple of `room.step` into the packet, and `room.head` (whose MAC addresses and time to live the caller may have
 /// changed) back to it. The IPv4 checksum follows here, the transport's through the kernel, which may not have filled it
 /// in yet (CHECKSUM_PARTIAL).
 #[inline(always)]
-pub fn translate<F: Frame>(frame: &mut F, packet: &Packet, room: &mut Room) -> Result<(), Refused> {
-    let Room { head, key, step, .. } = room;
+pub fn translate<F: Frame>(frame: &mut F, room: &mut Room) -> Result<(), Refused> {
+    let Room { head, key, step, packet, .. } = room;
+    let kind = packet.kind();
     let source = step.source.octets_v4();
     let destination = step.destination.octets_v4();
     let addresses = add(difference(head.ipv4.source, source), difference(head.ipv4.destination, destination));
@@ -17,10 +18,10 @@ pub fn translate<F: Frame>(frame: &mut F, packet: &Packet, room: &mut Room) -> R
     head.ipv4.destination = destination;
     head.ipv4.checksum = updated(head.ipv4.checksum, addresses);
 
-    let checksum = packet.transport + packet.kind.checksum();
-    match packet.kind {
+    let checksum = packet.transport + kind.checksum();
+    match kind {
         Kind::Tcp | Kind::Udp => {
-            let (pseudo, segment) = if packet.kind == Kind::Udp {
+            let (pseudo, segment) = if kind == Kind::Udp {
                 (ChecksumOf::UdpPseudoHeader, ChecksumOf::UdpSegment)
             } else {
                 (ChecksumOf::PseudoHeader, ChecksumOf::Segment)
@@ -34,7 +35,7 @@ pub fn translate<F: Frame>(frame: &mut F, packet: &Packet, room: &mut Room) -> R
             }
         }
         Kind::EchoRequest | Kind::EchoReply => {
-            let (old, new) = if packet.kind == Kind::EchoRequest {
+            let (old, new) = if kind == Kind::EchoRequest {
                 (key.source_port, step.source_port)
             } else {
                 (key.destination_port, step.destination_port)
@@ -88,7 +89,7 @@ pub const fn add(a: u32, b: u32) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn updated(checksum: [u8; 2], difference: u32) -> [u8; 2] {
-    let sum = add(!u16::from_ne_bytes(checksum) as u16 as u32, difference);
+    let sum = add(!u16::from_ne_bytes(checksum) as u32, difference);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     (!(sum as u16)).to_ne_bytes()

@@ -101,28 +101,33 @@ unsafe impl Wire for [u8; 2] {}
 unsafe impl Wire for [u8; 4] {}
 
 /// What the transport header says beside the tuple, and where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// Numbers and not enums, since it is kept in [`crate::tables::Room`]: what the verifier has forgotten it need not follow
+/// through every branch behind, and what is read back may be anything.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     /// Offset of the transport header.
     pub transport: u32,
     /// 0 for anything but TCP.
     pub tcp_flags: u8,
-    /// Part of a larger datagram (RFC 791 section 2.3).
-    pub is_fragment: bool,
-    pub kind: Kind,
+    is_fragment: u8,
+    kind: u8,
+    pad: u8,
 }
 
 /// How the transport is translated.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// A protocol without ports that netd knows.
+    Unknown,
     Tcp,
     Udp,
     EchoRequest,
     EchoReply,
     /// ICMP that is no echo.
     IcmpOther,
-    /// A protocol without ports that netd knows.
-    Unknown,
     /// A fragment behind the first: no transport header.
     LaterFragment,
 }
@@ -156,6 +161,34 @@ impl Kind {
 }
 
 impl Packet {
+    #[inline(always)]
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self.kind {
+            1 => Kind::Tcp,
+            2 => Kind::Udp,
+            3 => Kind::EchoRequest,
+            4 => Kind::EchoReply,
+            5 => Kind::IcmpOther,
+            6 => Kind::LaterFragment,
+            _ => Kind::Unknown,
+        }
+    }
+
+    /// Part of a larger datagram (RFC 791 section 2.3).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_fragment(&self) -> bool {
+        self.is_fragment != 0
+    }
+
+    /// In TCP, whether this packet is not the first of its flow: the flow was lost, or slept past its timeout.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.kind() == Kind::Tcp && !self.is_syn()
+    }
+
     /// A TCP segment that asks for a connection.
     #[inline(always)]
     #[must_use]
@@ -199,8 +232,8 @@ impl Ipv4 {
         let total_len = u16::from_be_bytes(self.total_len) as u32;
         let header_len = self.header_len();
         let room = frame_len.saturating_sub(ETHERNET_SIZE);
-        // A BIG TCP segment (Linux 6.3) has a length of 0; it is then what the frame says.
-        let total_len = if total_len == 0 { room } else { total_len };
+        // A BIG TCP segment (Linux 6.3) has a length of 0, since 16 bits do not hold it; it is then what the frame says.
+        let total_len = if total_len == 0 && room > u16::MAX as u32 { room } else { total_len };
         if self.version_ihl >> 4 != 4 || header_len < IPV4_SIZE_MIN || total_len < header_len || total_len > room {
             return Err(DropReason::Malformed);
         }
@@ -221,7 +254,13 @@ impl Ipv4 {
 /// # Errors
 /// [`DropReason::Malformed`] when a header that must be there is not.
 #[inline(always)]
-pub fn transport<F: Frame>(frame: &F, ipv4: &Ipv4, side: u8, key: &mut FlowKey) -> Result<Packet, DropReason> {
+pub fn transport<F: Frame>(
+    frame: &F,
+    ipv4: &Ipv4,
+    side: u8,
+    key: &mut FlowKey,
+    packet: &mut Packet,
+) -> Result<(), DropReason> {
     let (fragment_offset, more_fragments) = ipv4.fragment();
     let offset = ETHERNET_SIZE + ipv4.header_len();
     key.source = Addr::v4(ipv4.source);
@@ -231,17 +270,16 @@ pub fn transport<F: Frame>(frame: &F, ipv4: &Ipv4, side: u8, key: &mut FlowKey) 
     key.protocol = ipv4.protocol;
     key.side = side;
     key.pad = [0; 2];
-    let mut packet = Packet {
-        tcp_flags: 0,
-        is_fragment: more_fragments || fragment_offset != 0,
-        kind: Kind::Unknown,
-        transport: offset,
-    };
+    packet.transport = offset;
+    packet.tcp_flags = 0;
+    packet.is_fragment = u8::from(more_fragments || fragment_offset != 0);
+    packet.kind = Kind::Unknown as u8;
+    packet.pad = 0;
     if fragment_offset != 0 {
-        packet.kind = Kind::LaterFragment;
-        return Ok(packet);
+        packet.kind = Kind::LaterFragment as u8;
+        return Ok(());
     }
-    let total_len = match u16::from_be_bytes(ipv4.total_len) as u32 {
+    let total_len = match u32::from(u16::from_be_bytes(ipv4.total_len)) {
         0 => frame.len().saturating_sub(ETHERNET_SIZE),
         total_len => total_len,
     };
@@ -249,24 +287,24 @@ pub fn transport<F: Frame>(frame: &F, ipv4: &Ipv4, side: u8, key: &mut FlowKey) 
     match ipv4.protocol {
         TCP => {
             let tcp = frame.load::<TcpStart>(offset).ok_or(DropReason::Malformed)?;
-            let header_len = (tcp.data_offset as u32 >> 4) * 4;
+            let header_len = (u32::from(tcp.data_offset) >> 4) * 4;
             if header_len < TCP_SIZE_MIN || size < header_len {
                 return Err(DropReason::Malformed);
             }
             set_ports(key, tcp.ports);
             packet.tcp_flags = tcp.flags;
-            packet.kind = Kind::Tcp;
+            packet.kind = Kind::Tcp as u8;
         }
         UDP => {
             let udp = frame.load::<Start>(offset).ok_or(DropReason::Malformed)?;
             let [a, b, c, d, len_high, len_low, ..] = udp.bytes;
-            let len = u16::from_be_bytes([len_high, len_low]) as u32;
+            let len = u32::from(u16::from_be_bytes([len_high, len_low]));
             // A segmentation-offloaded or fragmented datagram's length is that of the whole, or 0 (RFC 2675).
-            if size < UDP_SIZE || (len < UDP_SIZE && len != 0) || (!packet.is_fragment && len > size) {
+            if size < UDP_SIZE || (len < UDP_SIZE && len != 0) || (!packet.is_fragment() && len > size) {
                 return Err(DropReason::Malformed);
             }
             set_ports(key, [a, b, c, d]);
-            packet.kind = Kind::Udp;
+            packet.kind = Kind::Udp as u8;
         }
         ICMP => {
             let icmp = frame.load::<Start>(offset).ok_or(DropReason::Malformed)?;
@@ -278,13 +316,13 @@ pub fn transport<F: Frame>(frame: &F, ipv4: &Ipv4, side: u8, key: &mut FlowKey) 
             match icmp_type {
                 ICMP_ECHO_REQUEST => {
                     key.source_port = id;
-                    packet.kind = Kind::EchoRequest;
+                    packet.kind = Kind::EchoRequest as u8;
                 }
                 ICMP_ECHO_REPLY => {
                     key.destination_port = id;
-                    packet.kind = Kind::EchoReply;
+                    packet.kind = Kind::EchoReply as u8;
                 }
-                _ => packet.kind = Kind::IcmpOther,
+                _ => packet.kind = Kind::IcmpOther as u8,
             }
         }
         SCTP => {
@@ -294,7 +332,7 @@ pub fn transport<F: Frame>(frame: &F, ipv4: &Ipv4, side: u8, key: &mut FlowKey) 
         }
         _ => {}
     }
-    Ok(packet)
+    Ok(())
 }
 
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use crate::conntrack::{self, Target};
 use crate::frame::{Frame, Stack};
-use crate::parse::{Kind, Packet};
+use crate::parse::Kind;
 use crate::tables::{Room, Tables};
 use netd_common::Addr;
 use netd_common::drop::DropReason;
@@ -44,14 +44,14 @@ pub fn find<'t, T: Tables>(tables: &'t T, address: &Addr, port: u16, protocol: u
 pub fn open<F: Frame + Stack, T: Tables>(
     frame: &F,
     tables: &T,
-    packet: &Packet,
     publish: &Publish,
     room: &mut Room,
 ) -> Result<(), DropReason> {
-    if packet.is_fragment {
+    let packet = &room.packet;
+    if packet.is_fragment() {
         return Err(DropReason::Fragment);
     }
-    if packet.kind == Kind::Tcp && packet.is_syn_ack_or_reset() {
+    if packet.kind() == Kind::Tcp && packet.is_syn_ack_or_reset() {
         return Err(DropReason::NoFlow);
     }
     let endpoint = answerer(tables, publish)?;
@@ -67,7 +67,6 @@ pub fn open<F: Frame + Stack, T: Tables>(
     step.partner_side = INSIDE;
     opening.flags = PUBLISHED;
     opening.owner = publish.endpoint;
-    opening.is_resumed = packet.kind == Kind::Tcp && !packet.is_syn();
     conntrack::open(frame, tables, room)
 }
 

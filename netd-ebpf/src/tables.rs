@@ -1,7 +1,7 @@
 //! What do the maps answer?
 
 use crate::conntrack::{Opening, Step};
-use crate::parse::Head;
+use crate::parse::{Head, Packet};
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropReason, Hook, Outcome};
 use netd_common::endpoint::{Endpoint, EndpointKey, Port};
@@ -57,7 +57,8 @@ pub trait Tables {
 pub struct Room {
     pub head: Head,
     /// Aligns what follows.
-    pub pad: [u8; 6],
+    pub pad: [u8; 2],
+    pub packet: Packet,
     /// The packet's tuple.
     pub key: FlowKey,
     /// What its flow says.

@@ -63,7 +63,7 @@ fn sample<F: Frame + Stack, T: Tables>(hook: Hook, reason: DropReason, frame: &F
     let mut head = parse::Head::default();
     if parse::head(frame, &mut head).is_ok() && head.ethernet.ethertype == parse::ETHERTYPE_IPV4 {
         // What could not be read stays zero.
-        let _unread = parse::transport(frame, &head.ipv4, OUTSIDE, &mut key);
+        let _unread = parse::transport(frame, &head.ipv4, OUTSIDE, &mut key, &mut parse::Packet::default());
     }
     tables.send(|event| {
         event.time_ns = now_ns;

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 /// The oldest kernel that netd is made for: the first with TCX.
-const KERNEL_MIN: (u32, u32) = (6, 6);
+const KERNEL_MIN: (u32, u32) = (6, 7);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn releases_are_compared_as_numbers() {
         assert_eq!(kernel("6.18.0-2-amd64\n").verdict, Verdict::Ok);
-        assert_eq!(kernel("6.6.1").verdict, Verdict::Ok);
+        assert_eq!(kernel("6.7.1").verdict, Verdict::Ok);
         assert_eq!(kernel("6.1.0-42-cloud-amd64").verdict, Verdict::Reduced);
         assert_eq!(kernel("10.0-rc1").verdict, Verdict::Ok);
         assert_eq!(kernel("").verdict, Verdict::Unknown);

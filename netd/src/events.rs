@@ -307,12 +307,12 @@ fn health(before: &Status, after: &Status, now: Timestamp) -> Vec<Record> {
 
 /// An event of the programs; none when its numbers mean nothing to this version.
 fn packet(event: &Event, owners: &BTreeMap<IpAddr, &str>, time: Timestamp) -> Option<Record> {
-    let hook = Hook::from_u8(event.hook)?.name();
+    let hook = Hook::from_u32(event.hook.into())?.name();
     let source = tuple::socket(event.source, event.source_port);
     let destination = tuple::socket(event.destination, event.destination_port);
     let protocol = tuple::protocol(event.protocol);
-    let (kind, reason) = match KernelKind::from_u8(event.kind)? {
-        KernelKind::Dropped => (Kind::Dropped, DropReason::from_u8(event.reason)?.name()),
+    let (kind, reason) = match KernelKind::from_u32(event.kind.into())? {
+        KernelKind::Dropped => (Kind::Dropped, DropReason::from_u32(event.reason.into())?.name()),
     };
     let message = format!("{reason}: {protocol} {source} -> {destination} at {hook}");
     let container = owners.get(&event.source.into()).or_else(|| owners.get(&event.destination.into()));

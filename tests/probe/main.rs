@@ -1,10 +1,12 @@
 //! The probe as a program: sockets of the host's own, in the cgroup that netd's programs are attached to.
 //!
-//!     netd-probe serve NAME tcp/ADDR:PORT|udp/ADDR:PORT...   prints "ready", serves until it is killed
-//!     netd-probe dial tcp|udp-connected|udp-unconnected ADDR:PORT
-//!     netd-probe bind tcp|udp ADDR:PORT                      whether bind(2) is allowed
-//!     netd-probe chat ADDR:PORT                              one connected UDP socket; an exchange for each input line
-//!     netd-probe hold ADDR:PORT                              one TCP connection; an exchange for each input line
+//! ```text
+//! netd-probe serve NAME tcp/ADDR:PORT|udp/ADDR:PORT...   prints "ready", serves until it is killed
+//! netd-probe dial tcp|udp-connected|udp-unconnected ADDR:PORT
+//! netd-probe bind tcp|udp ADDR:PORT                      whether bind(2) is allowed
+//! netd-probe chat ADDR:PORT                              one connected UDP socket; an exchange for each input line
+//! netd-probe hold ADDR:PORT                              one TCP connection; an exchange for each input line
+//! ```
 
 use anyhow::{Context as _, Result, bail};
 use netd_tests::probe::{self, Mode};

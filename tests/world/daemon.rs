@@ -1,10 +1,11 @@
 //! How does a world's netd start, stop and die?
 
-use super::{Finished, World, binary};
+use super::{Finished, Process, World, binary};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::{MutexGuard, PoisonError};
 
 /// How long netd may take until it answers: loading the programs is most of it.
 const START_MAX: std::time::Duration = crate::seconds(20);
@@ -17,7 +18,12 @@ impl World {
         let ready = crate::holds_within(START_MAX, || {
             UnixStream::connect(self.socket()).is_ok() && self.netctl(["status"]).is_ok() || !self.runs()
         });
-        assert!(ready && self.runs(), "netd did not become ready; its log:\n{}", self.log());
+        assert!(ready && self.runs(), "netd did not become ready; its log follows");
+    }
+
+    fn daemon(&self) -> MutexGuard<'_, Option<Process>> {
+        // A test that panics elsewhere leaves the handle as it is.
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts netd without waiting.
@@ -28,30 +34,30 @@ impl World {
         let mut words = self.words("run");
         words.extend(["--log-level".into(), "netd=debug,info".into()]);
         let process = self.host.start_logged(words, log);
-        *self.daemon.borrow_mut() = Some(process);
+        *self.daemon() = Some(process);
     }
 
     /// Whether netd's process is alive.
     #[must_use]
     pub fn runs(&self) -> bool {
-        self.daemon.borrow_mut().as_mut().is_some_and(super::Process::is_running)
+        self.daemon().as_mut().is_some_and(Process::is_running)
     }
 
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.daemon.borrow().as_ref().map(super::Process::pid).expect("netd runs")
+        self.daemon().as_ref().map(Process::pid).expect("netd runs")
     }
 
     /// Ends netd as a crash would.
     pub fn kill9(&self) {
-        if let Some(mut process) = self.daemon.borrow_mut().take() {
+        if let Some(mut process) = self.daemon().take() {
             process.kill();
         }
     }
 
     /// Asks netd to end; whether it did so within ten seconds. Its traffic goes on.
     pub fn stop(&self) -> bool {
-        let process = self.daemon.borrow_mut().take();
+        let process = self.daemon().take();
         process.is_none_or(|mut process| process.terminate(crate::seconds(10)))
     }
 

@@ -1,5 +1,6 @@
 //! What of netd is still in the kernel, and how does the rest of a world go?
 
+use super::tcx::{Direction, programs};
 use super::{UPLINK, World};
 use nix::mount::{MntFlags, umount2};
 use std::fs;
@@ -31,10 +32,16 @@ impl World {
         left.extend(neighbours.lines().map(|line| format!("neighbour {line}")));
         left.extend(names_in(&self.netns_folder()).into_iter().map(|name| format!("namespace {name}")));
         left.extend(names_in(&self.bpffs().join("netd")).into_iter().map(|name| format!("pins {name}")));
-        let mounts = mounts_below(&self.folder).into_iter().filter(|mount| *mount != self.bpffs());
+        // The folder of namespaces is made a shared mount, as ip-netns(8) makes it for all, and stays one.
+        let kept = [self.bpffs(), self.netns_folder()];
+        let mounts = mounts_below(&self.folder).into_iter().filter(|mount| !kept.contains(mount));
         left.extend(mounts.map(|mount| format!("mount {}", mount.display())));
-        let attached = self.host.sh("bpftool net show");
-        left.extend(attached.lines().filter(|line| line.contains("prog_id")).map(|line| format!("program {line}")));
+        for name in self.host.sh("ls /proc/sys/net/ipv4/conf").split_whitespace() {
+            for direction in Direction::ALL.into_iter().filter(|_| !["all", "default"].contains(&name)) {
+                let count = programs(&self.host, name, direction);
+                left.extend((count > 0).then(|| format!("{count} programs at {name} {direction:?}")));
+            }
+        }
         let attached = self.host.sh(&format!("bpftool cgroup show {}", self.cgroup.display()));
         let rows = attached.lines().filter(|line| line.trim_start().starts_with(|first: char| first.is_ascii_digit()));
         left.extend(rows.map(|line| format!("cgroup program {line}")));

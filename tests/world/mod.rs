@@ -1,6 +1,8 @@
 //! What is a test's own little internet, and how does it go away?
 //!
-//!     [ containers ]==veth==[ host: netd, up0 198.18.0.1/24 ]--veth--[ outside: out0 198.18.0.2/24 ]
+//! ```text
+//! [ containers ]==veth==[ host: netd, up0 198.18.0.1/24 ]--veth--[ outside: out0 198.18.0.2/24 ]
+//! ```
 //!
 //! Host and outside are namespaces of their own, so that every world has the same addresses and worlds run side by side.
 //! The host is as hard on netd as hosts get: `ip_forward=0` and strict `rp_filter`; a test that wants it softer or
@@ -12,17 +14,19 @@ mod leftovers;
 mod netctl;
 mod place;
 mod process;
+mod tcx;
 
 pub use netctl::{Counters, is_counted};
 pub use place::Place;
 pub use process::{Finished, Process};
+pub use tcx::{Direction, ForeignProgram, Position, programs};
 
 use serde_json::Value;
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The host's address on its uplink.
@@ -51,7 +55,7 @@ pub struct World {
     pub instance: String,
     folder: PathBuf,
     cgroup: PathBuf,
-    daemon: RefCell<Option<Process>>,
+    daemon: Mutex<Option<Process>>,
 }
 
 /// A container, and where its programs run.
@@ -105,7 +109,7 @@ impl World {
         for conf in ["all", "default", UPLINK] {
             host.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"), "1");
         }
-        Self { host, outside, instance, folder, cgroup, daemon: RefCell::new(None) }
+        Self { host, outside, instance, folder, cgroup, daemon: Mutex::new(None) }
     }
 
     /// Creates a container with these further words of `netctl container create`.
@@ -141,7 +145,7 @@ impl World {
             text("ipv4").split('/').next().and_then(|ip| ip.parse().ok()).expect("an address with a prefix length");
         Container {
             name: name.to_owned(),
-            place: Place::open(name, &self.netns(name), Some(&self.cgroup)),
+            place: Place::open(name, Path::new(json["netns"].as_str().expect("a path")), Some(&self.cgroup)),
             ip,
             gateway: text("gateway").parse().expect("the gateway's address"),
             mac: crate::frame::parse_mac(&text("mac")),

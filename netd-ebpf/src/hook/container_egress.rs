@@ -9,7 +9,7 @@ use crate::forward;
 use crate::frame::{Frame, Route, Stack};
 use crate::nat;
 use crate::neighbour;
-use crate::parse::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Kind, Packet};
+use crate::parse::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Kind};
 use crate::published;
 use crate::tables::{Room, Tables};
 use crate::verdict::{Verdict, Walk};
@@ -50,7 +50,7 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
 /// An IPv4 packet for the gateway.
 #[inline(always)]
 fn route<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, port: &Port, room: &mut Room) -> Walk {
-    let packet = parse::transport(frame, &room.head.ipv4, INSIDE, &mut room.key)?;
+    parse::transport(frame, &room.head.ipv4, INSIDE, &mut room.key, &mut room.packet)?;
     if room.key.destination.is_loopback() {
         return Err(DropReason::LoopbackOnWire);
     }
@@ -61,15 +61,15 @@ fn route<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, port: &Port, ro
     if room.head.ipv4.ttl <= 1 {
         return Ok(Verdict::Pass);
     }
-    if !(packet.kind.is_translatable() && conntrack::find(frame, tables, &packet, room)) {
-        match first(frame, tables, port, &packet, room)? {
+    if !(room.packet.kind().is_translatable() && conntrack::find(frame, tables, room)) {
+        match first(frame, tables, port, room)? {
             First::Opened => {}
             First::ForHost => return Ok(Verdict::Pass),
             First::ForPeer => return deliver(frame, tables, port, room),
         }
     }
     nat::decrement_ttl(&mut room.head);
-    forward::along(frame, tables, &packet, room)
+    forward::along(frame, tables, room)
 }
 
 /// Where a packet goes that belongs to no flow.
@@ -86,7 +86,6 @@ fn first<F: Frame + Stack, T: Tables>(
     frame: &F,
     tables: &T,
     port: &Port,
-    packet: &Packet,
     room: &mut Room,
 ) -> Result<First, DropReason> {
     let key = &room.key;
@@ -96,7 +95,7 @@ fn first<F: Frame + Stack, T: Tables>(
         }
         room.opening.network = port.network;
         room.opening.back = Target { kind: TO_ENDPOINT, ifindex: frame.ifindex(), endpoint: port.endpoint };
-        published::open(frame, tables, packet, publish, room)?;
+        published::open(frame, tables, publish, room)?;
         return Ok(First::Opened);
     }
     if tables.is_local(&key.destination) {
@@ -105,7 +104,7 @@ fn first<F: Frame + Stack, T: Tables>(
     if tables.endpoint(&EndpointKey { address: room.key.destination, network: port.network }).is_some() {
         return Ok(First::ForPeer);
     }
-    leave(frame, tables, port, packet, room)?;
+    leave(frame, tables, port, room)?;
     Ok(First::Opened)
 }
 
@@ -157,22 +156,17 @@ fn outside<F: Frame + Stack, T: Tables>(
 /// Opens the flow of a packet to the outside, which takes the host's address. Without masquerading it keeps its own, but
 /// is remembered all the same: only the answers to it may come in.
 #[inline(never)]
-fn leave<F: Frame + Stack, T: Tables>(
-    frame: &F,
-    tables: &T,
-    port: &Port,
-    packet: &Packet,
-    room: &mut Room,
-) -> Result<(), DropReason> {
+fn leave<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, port: &Port, room: &mut Room) -> Result<(), DropReason> {
     if room.key.destination == HAIRPIN_V4 {
         // The answer to a flow that is forgotten: nobody outside has this address.
         return Err(DropReason::NoFlow);
     }
     let uplink = outside(frame, tables, port, &room.key)?;
-    if packet.is_fragment {
+    let packet = &room.packet;
+    if packet.is_fragment() {
         return Err(DropReason::Fragment);
     }
-    match packet.kind {
+    match packet.kind() {
         Kind::Tcp if packet.is_syn_ack_or_reset() => return Err(DropReason::NoFlow),
         Kind::EchoReply => return Err(DropReason::NoFlow),
         Kind::IcmpOther => return Err(DropReason::IcmpUnsupported),
@@ -192,6 +186,5 @@ fn leave<F: Frame + Stack, T: Tables>(
     opening.flags = 0;
     opening.owner = port.endpoint;
     opening.back = Target { kind: TO_ENDPOINT, ifindex: frame.ifindex(), endpoint: port.endpoint };
-    opening.is_resumed = packet.kind == Kind::Tcp && !packet.is_syn();
     conntrack::open(frame, tables, room)
 }

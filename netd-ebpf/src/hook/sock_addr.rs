@@ -33,7 +33,7 @@ pub fn dial<C: Call, T: Tables>(call: &mut C, tables: &T) {
     let address = dialled_address(call.address());
     let port = call.port();
     let Some(publish) = published::find(tables, &address, port, call.protocol()) else { return };
-    let key = sock_key(call, &publish);
+    let key = sock_key(call, publish);
     tables.remember_dialled(&key, &Dialled { address: call.address(), port, pad: [0; 2] });
     call.redirect(publish.address, publish.port);
 }

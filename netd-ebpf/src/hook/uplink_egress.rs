@@ -6,7 +6,7 @@
 use crate::conntrack::{self, Target};
 use crate::forward;
 use crate::frame::{Frame, Stack};
-use crate::parse::{self, ETHERTYPE_IPV4, Kind, Packet};
+use crate::parse::{self, ETHERTYPE_IPV4};
 use crate::tables::{Room, Tables};
 use crate::verdict::{Verdict, Walk};
 use netd_common::drop::DropReason;
@@ -22,25 +22,20 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
     if parse::head(frame, &mut room.head).is_err() || room.head.ethernet.ethertype != ETHERTYPE_IPV4 {
         return Ok(Verdict::Pass);
     }
-    let Ok(packet) = parse::transport(frame, &room.head.ipv4, HOST, &mut room.key) else { return Ok(Verdict::Pass) };
-    if !packet.kind.is_translatable() || packet.is_fragment {
+    let parsed = parse::transport(frame, &room.head.ipv4, HOST, &mut room.key, &mut room.packet);
+    if parsed.is_err() || !room.packet.kind().is_translatable() || room.packet.is_fragment() {
         return Ok(Verdict::Pass);
     }
-    if !conntrack::find(frame, tables, &packet, room) && !opens(frame, tables, &packet, room)? {
+    if !conntrack::find(frame, tables, room) && !opens(frame, tables, room)? {
         return Ok(Verdict::Pass);
     }
-    forward::along(frame, tables, &packet, room)
+    forward::along(frame, tables, room)
 }
 
 /// Whether a packet of no known flow has the tuple of a container's, and so gets a flow with another port. It has a stack
 /// frame of its own, so that the host's other packets pay little for it.
 #[inline(never)]
-fn opens<F: Frame + Stack, T: Tables>(
-    frame: &F,
-    tables: &T,
-    packet: &Packet,
-    room: &mut Room,
-) -> Result<bool, DropReason> {
+fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<bool, DropReason> {
     let Room { key, step, opening, entry_key: answer, .. } = room;
     *answer = key.reversed(OUTSIDE);
     if tables.with_flow(answer, |_| ()).is_none() {
@@ -56,7 +51,6 @@ fn opens<F: Frame + Stack, T: Tables>(
     opening.flags = 0;
     opening.owner = 0;
     opening.back = stack;
-    opening.is_resumed = packet.kind == Kind::Tcp && !packet.is_syn();
     conntrack::open(frame, tables, room)?;
     Ok(true)
 }

@@ -23,32 +23,29 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
     if parse::head(frame, &mut room.head).is_err() || room.head.ethernet.ethertype != ETHERTYPE_IPV4 {
         return Ok(Verdict::Pass);
     }
-    let Ok(packet) = parse::transport(frame, &room.head.ipv4, OUTSIDE, &mut room.key) else { return Ok(Verdict::Pass) };
+    if parse::transport(frame, &room.head.ipv4, OUTSIDE, &mut room.key, &mut room.packet).is_err() {
+        return Ok(Verdict::Pass);
+    }
     if room.key.destination.is_loopback() {
         return Err(DropReason::LoopbackOnWire);
     }
-    if !packet.kind.is_translatable() {
+    if !room.packet.kind().is_translatable() {
         return other(frame, tables, &room.key).map(|()| Verdict::Pass);
     }
-    if !conntrack::find(frame, tables, &packet, room) && !opens(frame, tables, &packet, room)? {
+    if !conntrack::find(frame, tables, room) && !opens(frame, tables, room)? {
         return Ok(Verdict::Pass);
     }
-    forward::along(frame, tables, &packet, room)
+    forward::along(frame, tables, room)
 }
 
 /// Whether a packet of no known flow is for a published port, and so opens one.
 #[inline(always)]
-fn opens<F: Frame + Stack, T: Tables>(
-    frame: &F,
-    tables: &T,
-    packet: &Packet,
-    room: &mut Room,
-) -> Result<bool, DropReason> {
+fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<bool, DropReason> {
     let key = &room.key;
     let Some(publish) = published::find(tables, &key.destination, key.destination_port, key.protocol) else {
         return other(frame, tables, key).map(|()| false);
     };
-    if is_for_socket(frame, packet, key) {
+    if is_for_socket(frame, &room.packet, key) {
         return Ok(false);
     }
     // The stack would not take it either.
@@ -57,7 +54,7 @@ fn opens<F: Frame + Stack, T: Tables>(
     }
     room.opening.network = 0;
     room.opening.back = Target { kind: TO_UPLINK, ifindex: frame.ifindex(), endpoint: 0 };
-    published::open(frame, tables, packet, publish, room)?;
+    published::open(frame, tables, publish, room)?;
     Ok(true)
 }
 
@@ -65,7 +62,7 @@ fn opens<F: Frame + Stack, T: Tables>(
 /// opened before the port was published, or got it without a bind. A plain SYN cannot be an answer.
 #[inline(always)]
 fn is_for_socket<F: Stack>(frame: &F, packet: &Packet, key: &FlowKey) -> bool {
-    match packet.kind {
+    match packet.kind() {
         Kind::Tcp => !packet.is_syn() && (packet.is_syn_ack_or_reset() || frame.has_socket(key)),
         Kind::Udp => frame.has_socket(key),
         Kind::EchoRequest | Kind::EchoReply | Kind::IcmpOther | Kind::Unknown | Kind::LaterFragment => false,

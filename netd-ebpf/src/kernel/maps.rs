@@ -111,7 +111,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn insert_flow(&self, key: &FlowKey, flow: &Flow) -> Result<(), InsertError> {
-        match FLOWS.insert(key, flow, BPF_NOEXIST as u64) {
+        match FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)) {
             Ok(()) => Ok(()),
             Err(EEXIST) => Err(InsertError::Exists),
             Err(_) => Err(InsertError::Full),

@@ -21,6 +21,8 @@ use netd_common::publish::{TCP, UDP};
 /// `pkt_type` of a packet for this host (linux/if_packet.h).
 const PACKET_HOST: u32 = 0;
 const AF_INET: u8 = 2;
+#[expect(clippy::cast_possible_wrap, reason = "a small constant; `try_from` is not const")]
+const FIB_PARAMS_SIZE: i32 = size_of::<FibParams>() as i32;
 /// The namespace of the program's device, for socket lookups (`BPF_F_CURRENT_NETNS`).
 const CURRENT_NETNS: u64 = u64::MAX;
 
@@ -189,7 +191,7 @@ fn fib(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u8) -> u64 
     params.__bindgen_anon_4.ipv4_dst = destination;
     let flags = BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC;
     // SAFETY: `params` is valid and its size is given.
-    let result = unsafe { bpf_fib_lookup(skb.cast(), &raw mut params, size_of::<FibParams>() as i32, flags) };
+    let result = unsafe { bpf_fib_lookup(skb.cast(), &raw mut params, FIB_PARAMS_SIZE, flags) };
     match u32::try_from(result) {
         Ok(BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH) => {
             // SAFETY: the helper wrote the IPv4 member.
@@ -211,12 +213,16 @@ unsafe extern "C" fn turn<A: Attempt>(_index: u32, attempts: *mut A) -> i64 {
 #[inline(always)]
 #[must_use]
 pub fn act(verdict: Verdict) -> i32 {
-    // SAFETY: plain calls. A redirect returns TCX_REDIRECT, or TCX_DROP where it cannot be.
-    match verdict {
-        Verdict::Pass => tcx_action_base::TCX_NEXT,
-        Verdict::Deliver { ifindex } => unsafe { bpf_redirect_peer(ifindex, 0) as i32 },
-        Verdict::Forward { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 },
-        Verdict::Answer { ifindex } => unsafe { bpf_redirect(ifindex, 0) as i32 },
-        Verdict::Drop(_) => tcx_action_base::TCX_DROP,
-    }
+    // A redirect returns TCX_REDIRECT, or TCX_DROP where it cannot be.
+    let action = match verdict {
+        Verdict::Pass => return tcx_action_base::TCX_NEXT,
+        Verdict::Drop(_) => return tcx_action_base::TCX_DROP,
+        // SAFETY: the helper takes two numbers, whatever they are.
+        Verdict::Deliver { ifindex } => unsafe { bpf_redirect_peer(ifindex, 0) },
+        // SAFETY: no parameters, of size 0, means that the kernel looks for the neighbour itself.
+        Verdict::Forward { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) },
+        // SAFETY: as `bpf_redirect_peer`.
+        Verdict::Answer { ifindex } => unsafe { bpf_redirect(ifindex, 0) },
+    };
+    action as i32
 }

@@ -65,7 +65,8 @@ fn a_drop_is_told_now_and_then() {
     let spoofed = Ip { from_mac: DB.mac(), ..WEB.to(ABSENT) }.udp(4, 53, b"");
     let _another_reason = run(&world, Hook::ContainerEgress, world.frame((&WEB).into(), spoofed));
     let events = world.model.events.borrow();
-    let told: Vec<_> = events.iter().map(|event| (DropReason::from_u8(event.reason), event.source_port)).collect();
+    let told: Vec<_> =
+        events.iter().map(|event| (DropReason::from_u32(event.reason.into()), event.source_port)).collect();
     assert_eq!(
         told,
         [(Some(DropReason::NoRoute), 1), (Some(DropReason::NoRoute), 3), (Some(DropReason::SpoofedSource), 4)]

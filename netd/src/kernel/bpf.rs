@@ -1,6 +1,6 @@
 //! Which calls of bpf(2) does aya not make for us?
 //!
-//! Reading a map in batches (Linux 5.6), and links of any type: made by interface index, since a name may be another's by
+//! Reading and emptying a map in batches (Linux 5.6), and links of any type: made by interface index, since a name may be another's by
 //! the time it is used; updated in place; asked what they are attached to; pinned again.
 
 use netd_common::flow::FlowKey;
@@ -10,10 +10,12 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
@@ -34,6 +36,16 @@ struct BatchAttr {
     count: u32,
     map_fd: u32,
     elem_flags: u64,
+    flags: u64,
+}
+
+/// The `BPF_MAP_*_ELEM` member of `union bpf_attr`.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
     flags: u64,
 }
 
@@ -225,6 +237,35 @@ fn for_each_chunk(
     }
 }
 
+/// Deletes these entries of a hash map; that one is not there is as good.
+///
+/// # Errors
+/// Those of `BPF_MAP_DELETE_BATCH`.
+pub fn delete_all<K: aya::Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
+    let mut rest = keys;
+    while !rest.is_empty() {
+        let mut attr = BatchAttr {
+            in_batch: 0,
+            out_batch: 0,
+            keys: rest.as_ptr() as u64,
+            values: 0,
+            count: rest.len().min(BATCH_MAX) as u32,
+            map_fd: fd_of(map),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: there are at least `count` keys, plain data of the map's key size.
+        let deleted = match unsafe { bpf(BPF_MAP_DELETE_BATCH, &mut attr) } {
+            Ok(_) => attr.count as usize,
+            // The call ends at a key that is not there, and counts those before it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => attr.count as usize + 1,
+            Err(error) => return Err(error),
+        };
+        rest = rest.get(deleted..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 /// How many entries a hash map has, counted by its keys.
 ///
 /// # Errors
@@ -233,6 +274,25 @@ pub fn count(map: BorrowedFd<'_>, key_size: usize, value_size: usize) -> io::Res
     let mut entries = 0;
     for_each_chunk(map, key_size, value_size, |_, _, count| entries += count as u64)?;
     Ok(entries)
+}
+
+/// The value of an array's first element.
+///
+/// # Errors
+/// Those of `BPF_MAP_LOOKUP_ELEM`.
+pub fn first_value(map: BorrowedFd<'_>, value_size: usize) -> io::Result<Vec<u8>> {
+    let index = 0_u32;
+    let mut value = vec![0; value_size];
+    let mut attr = ElementAttr {
+        map_fd: fd_of(map),
+        pad: 0,
+        key: std::ptr::from_ref(&index) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    // SAFETY: an array's key is a u32, and the buffer is as large as a value.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }?;
+    Ok(value)
 }
 
 /// Exchanges the program of a link: no packet and no call meets a gap.
@@ -274,7 +334,6 @@ fn fd_of(fd: BorrowedFd<'_>) -> u32 {
 /// `attr` must be the member of `union bpf_attr` that `command` reads, and its pointers valid as the command needs.
 unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: the caller's promise.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>() as libc::c_long) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }

@@ -6,18 +6,19 @@
 
 use super::bpf::{self, AttachTo, AttachType, LinkTarget};
 use super::pins::{self, Pins};
+use super::purge::Doomed;
 use super::{mounts, sockets};
 use crate::reconcile::op::{FlowSelector, Op, SOCK_ADDR_PROGRAMS};
 use crate::reconcile::target::{Attachment, EndpointEntry, FdbEntry, Port, Target};
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo, MapType};
 use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use netd_common::endpoint;
 use netd_common::fdb::{self, FdbKey};
-use netd_common::flow::{Flow, FlowKey, PUBLISHED, REPLY};
+use netd_common::flow::{Flow, FlowKey};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -224,6 +225,20 @@ impl Datapath {
         }
     }
 
+    /// Closes and unpins what was attached to an interface that is gone: its index may be another's soon.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn forget_interface(&mut self, ifindex: u32) -> io::Result<()> {
+        let suffix = format!("-{ifindex}");
+        let names: Vec<_> = self.links.keys().filter(|name| name.ends_with(&suffix)).cloned().collect();
+        for name in names {
+            self.links.remove(&name);
+            self.pins.remove_link(&name)?;
+        }
+        Ok(())
+    }
+
     /// Opens the links that a former agent pinned.
     fn take_over_links(&mut self) -> io::Result<()> {
         for name in self.pins.link_names()? {
@@ -297,14 +312,27 @@ impl Datapath {
         let Some(linked) = aya::programs::loaded_programs().flatten().find(|info| info.id() == id) else {
             return Ok(false);
         };
-        let maps = |info: &ProgramInfo| {
-            info.map_ids().map_err(io::Error::other).map(|ids| {
-                let mut ids = ids.unwrap_or_default();
-                ids.sort_unstable();
-                ids
-            })
-        };
-        Ok(own.tag() == linked.tag() && maps(&own)? == maps(&linked)?)
+        Ok(own.tag() == linked.tag() && self.uses(&own)? == self.uses(&linked)?)
+    }
+
+    /// What a program works with: the pinned maps by their numbers, and its constants, which are a new map with each load,
+    /// by their bytes.
+    fn uses(&self, program: &ProgramInfo) -> io::Result<(BTreeSet<u32>, Vec<Vec<u8>>)> {
+        let mut shared = BTreeSet::new();
+        for name in MAPS {
+            shared.insert(info_of(self.map(name)?)?.id());
+        }
+        let ids: BTreeSet<u32> = program.map_ids().map_err(io::Error::other)?.unwrap_or_default().into_iter().collect();
+        let mut constants = Vec::new();
+        for id in ids.difference(&shared) {
+            let map = MapData::from_id(*id).map_err(io::Error::other)?;
+            let info = map.info().map_err(io::Error::other)?;
+            if info.map_type().is_ok_and(|kind| kind == MapType::Array) {
+                constants.push(bpf::first_value(map.fd().as_fd(), info.value_size() as usize)?);
+            }
+        }
+        constants.sort_unstable();
+        Ok((&ids & &shared, constants))
     }
 
     fn attach(&mut self, attachment: &Attachment, name: String) -> io::Result<()> {
@@ -312,12 +340,11 @@ impl Datapath {
             return self.renew(attachment, &name);
         }
         let folder;
-        let to = match unnamed_index_of_link(&name) {
-            Some(ifindex) => AttachTo::Interface(ifindex),
-            None => {
-                folder = File::open(&self.options.cgroup)?;
-                AttachTo::Cgroup(folder.as_fd())
-            }
+        let to = if let Some(ifindex) = unnamed_index_of_link(&name) {
+            AttachTo::Interface(ifindex)
+        } else {
+            folder = File::open(&self.options.cgroup)?;
+            AttachTo::Cgroup(folder.as_fd())
         };
         let program = self.program_fd(program_of(attachment))?;
         let link = bpf::attach(program.as_fd(), to, attach_type_of(attachment)?)?;
@@ -338,16 +365,15 @@ impl Datapath {
     }
 
     fn purge(&mut self, selectors: &[FlowSelector]) -> io::Result<()> {
-        let mut doomed = Vec::new();
+        let doomed = Doomed::new(selectors);
+        let mut keys = Vec::new();
         self.for_each("FLOWS", |key: &FlowKey, flow: &Flow| {
-            if selectors.iter().any(|selector| selects(selector, key, flow)) {
-                doomed.push(*key);
+            if doomed.contains(key, flow) {
+                // The partner has its own turn too: a packet between the two would have written it again.
+                keys.extend([*key, flow.partner_key(key)]);
             }
         })?;
-        for key in doomed {
-            self.remove::<_, Flow>("FLOWS", &key)?;
-        }
-        Ok(())
+        bpf::delete_all(data_of(self.map("FLOWS")?)?.fd().as_fd(), &keys)
     }
 
     fn map(&self, name: &str) -> io::Result<&Map> {
@@ -358,7 +384,11 @@ impl Datapath {
         self.object.map_mut(name).ok_or_else(|| io::Error::other(format!("the object has no map {name}")))
     }
 
-    fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
+    /// Calls `each` for the entries of a hash map.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
         bpf::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
     }
 
@@ -403,6 +433,15 @@ fn data_of(map: &Map) -> io::Result<&MapData> {
     match map {
         Map::HashMap(data) | Map::LruHashMap(data) => Ok(data),
         _ => Err(io::Error::other("this map is no hash")),
+    }
+}
+
+fn info_of(map: &Map) -> io::Result<MapInfo> {
+    match map {
+        Map::HashMap(data) | Map::LruHashMap(data) | Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
+            data.info().map_err(io::Error::other)
+        }
+        _ => Err(io::Error::other("the object has no map of this type")),
     }
 }
 
@@ -473,26 +512,6 @@ fn attachment_of(name: &str, target: LinkTarget, cgroup: u64, link_of: &dyn Fn(u
             SOCK_ADDR_PROGRAMS.into_iter().find(|program| *program == name).map(Attachment::SockAddr)
         }
         LinkTarget::Cgroup(_) => None,
-    }
-}
-
-fn selects(selector: &FlowSelector, key: &FlowKey, flow: &Flow) -> bool {
-    match selector {
-        FlowSelector::Endpoint(endpoint) => {
-            flow.owner == *endpoint || flow.endpoint == *endpoint || flow.partner_endpoint == *endpoint
-        }
-        FlowSelector::Publish { key: publish, endpoint } => {
-            if flow.flags & PUBLISHED == 0 || flow.owner != *endpoint || key.protocol != publish.protocol {
-                return false;
-            }
-            let (address, port) = if flow.flags & REPLY == 0 {
-                (key.destination, key.destination_port)
-            } else {
-                (flow.source, flow.source_port)
-            };
-            let is_any = publish.address == netd_common::Addr::ANY_V4 || publish.address == netd_common::Addr::ANY_V6;
-            port == publish.port && (is_any || address == publish.address)
-        }
     }
 }
 

@@ -4,12 +4,16 @@
 
 use super::bpf;
 use super::datapath::COLLECTOR;
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use super::purge::{Dialled, Doomed};
+use crate::reconcile::op::FlowSelector;
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use netd_common::drop::{Counter, Hook, Outcome, counter_index};
 use netd_common::event::Event;
-use netd_common::flow::{Flow, FlowKey, Nominee};
+use netd_common::flow::{Flow, FlowKey, Nominee, REPLY};
 use netd_common::limits::NOMINEES_MAX;
+use netd_common::publish::{Publish, PublishKey};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -31,6 +35,8 @@ pub struct MapFill {
 /// Handles of the pinned maps of one instance. Safe to use from any thread.
 pub struct Reader {
     flows: MapData,
+    by_key: HashMap<MapData, FlowKey, Flow>,
+    published: HashMap<MapData, PublishKey, Publish>,
     counters: PerCpuArray<MapData, Counter>,
     filling: Vec<(&'static str, MapData)>,
     collector: SchedClassifier,
@@ -53,6 +59,8 @@ impl Reader {
         let filling = FILLING.into_iter().map(|name| Ok((name, open(name)?))).collect::<io::Result<_>>()?;
         Ok(Self {
             flows: open("FLOWS")?,
+            by_key: HashMap::try_from(Map::LruHashMap(open("FLOWS")?)).map_err(io::Error::other)?,
+            published: HashMap::try_from(Map::HashMap(open("PUBLISHED")?)).map_err(io::Error::other)?,
             counters: PerCpuArray::try_from(counters).map_err(io::Error::other)?,
             filling,
             collector: SchedClassifier::from_pin(pins.join("programs").join(COLLECTOR)).map_err(io::Error::other)?,
@@ -67,6 +75,55 @@ impl Reader {
         bpf::for_each(self.flows.fd().as_fd(), each)
     }
 
+    /// Forgets the flows of these endpoints, or all; returns how many that were. A flow whose packets go on is opened
+    /// again where a new one would be.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read or to delete.
+    pub fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
+        let Some(endpoints) = endpoints else { return self.forget_if(|_, _| true) };
+        let selectors: Vec<FlowSelector> = endpoints.iter().copied().map(FlowSelector::Endpoint).collect();
+        self.forget(&Doomed::new(&selectors))
+    }
+
+    fn forget(&self, doomed: &Doomed) -> io::Result<u64> {
+        self.forget_if(|key, flow| doomed.contains(key, flow))
+    }
+
+    fn forget_if(&self, goes: impl Fn(&FlowKey, &Flow) -> bool) -> io::Result<u64> {
+        let mut doomed = Vec::new();
+        let mut flows = 0;
+        self.flows(&mut |key, flow| {
+            if goes(key, flow) {
+                flows += u64::from(flow.flags & REPLY == 0);
+                // The partner has its own turn too: a packet between the two would have written it again.
+                doomed.extend([*key, flow.partner_key(key)]);
+            }
+        })?;
+        bpf::delete_all(self.flows.fd().as_fd(), &doomed)?;
+        Ok(flows)
+    }
+
+    /// Calls `each` for every flow once: with its opener's entry, and what both directions have used in it.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn connections(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
+        self.flows(&mut |key, flow| {
+            if flow.flags & REPLY != 0 {
+                return;
+            }
+            let mut both = *flow;
+            // Without a partner, lost to the LRU for a moment, what the opener has used is all that is known.
+            if let Ok(partner) = self.by_key.get(&flow.partner_key(key), 0) {
+                both.packets = both.packets.wrapping_add(partner.packets);
+                both.bytes = both.bytes.wrapping_add(partner.bytes);
+                both.seen_ns = both.seen_ns.max(partner.seen_ns);
+            }
+            each(key, &both);
+        })
+    }
+
     /// Every counter that is not zero, summed over the processors.
     ///
     /// # Errors
@@ -74,7 +131,7 @@ impl Reader {
     pub fn counters(&self) -> io::Result<Vec<(Hook, Outcome, Counter)>> {
         let mut counters = Vec::new();
         for &hook in Hook::ALL {
-            for outcome in (0..Outcome::COUNT as u8).filter_map(Outcome::from_u8) {
+            for outcome in (0..Outcome::COUNT).filter_map(Outcome::from_number) {
                 let slots = self.counters.get(&counter_index(hook, outcome), 0).map_err(io::Error::other)?;
                 let sum = slots.iter().fold(Counter::default(), |sum, slot| Counter {
                     packets: sum.packets.wrapping_add(slot.packets),
@@ -101,19 +158,26 @@ impl Reader {
             .collect()
     }
 
-    /// Deletes the flows that are over; returns how many flows that were. Called every few seconds.
+    /// Deletes the flows that are over, and those whose port is published no more: an agent that was killed may not have
+    /// come to that. Returns how many flows that were. Called every few seconds.
     ///
     /// # Errors
-    /// When the kernel refuses to read, or to run the collector.
+    /// When the kernel refuses to read, to delete or to run the collector.
     pub fn collect_garbage(&self) -> io::Result<u64> {
         let now_ns = monotonic_ns();
         let mut nominees = Vec::new();
+        let mut dialled = Dialled::default();
         self.flows(&mut |key, flow| {
+            dialled.note(key, flow);
             if flow.is_expired(key.protocol, now_ns) {
                 nominees.push(Nominee { key: *key, seen_ns: flow.seen_ns });
             }
         })?;
-        nominees.chunks(NOMINEES_MAX).map(|chunk| self.run_collector(chunk)).sum()
+        let orphans = dialled.orphans(|key| self.published.get(key, 0).ok().map(|publish| publish.endpoint));
+        let orphaned = if orphans.is_empty() { 0 } else { self.forget(&Doomed::new(&orphans))? };
+        let over: u64 =
+            nominees.chunks(NOMINEES_MAX).map(|chunk| self.run_collector(chunk)).sum::<io::Result<u64>>()?;
+        Ok(orphaned + over)
     }
 
     fn run_collector(&self, nominees: &[Nominee]) -> io::Result<u64> {

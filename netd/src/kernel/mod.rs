@@ -2,6 +2,7 @@
 //!
 //! The only door to netlink, namespaces and BPF. [`Kernel`] has two users: [`linux`] and [`fake`].
 
+pub mod backends;
 pub mod bpf;
 pub mod datapath;
 pub mod facts;
@@ -14,6 +15,7 @@ pub mod netns;
 pub mod pins;
 pub mod probe;
 pub mod process;
+pub mod purge;
 pub mod sockets;
 
 use crate::reconcile::observed::Observed;

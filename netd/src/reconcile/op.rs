@@ -60,8 +60,9 @@ pub enum Phase {
     Detach,
     DeleteLink,
     CreateLink,
-    Configure,
+    /// Before a link is brought up: no packet of a container comes by without its program, nor finds it without the port.
     Attach,
+    Configure,
     UpsertEntry,
     /// Last: the new programs' maps are filled by now.
     Renew,
@@ -84,10 +85,9 @@ impl Op {
             }
             Self::CreateNamespace(_) | Self::CreateLink(..) => Phase::CreateLink,
             Self::ConfigureLink(..) | Self::AddGateway(_) | Self::SetRoute(..) => Phase::Configure,
-            Self::Attach(_) => Phase::Attach,
+            Self::SetPort(..) | Self::Attach(_) => Phase::Attach,
             Self::SetUplink(_)
             | Self::SetLocalAddress(_)
-            | Self::SetPort(..)
             | Self::SetFdb(..)
             | Self::SetEndpoint(..)
             | Self::SetPublish(..) => Phase::UpsertEntry,

@@ -66,6 +66,13 @@ impl<'a> Links<'a> {
         }
     }
 
+    fn deletes(&self, attachment: &Attachment) -> bool {
+        match attachment {
+            Attachment::ContainerEgress(link) => self.deleted.contains(link.as_str()),
+            Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_) => false,
+        }
+    }
+
     fn renews_attachment(&self, attachment: &Attachment) -> bool {
         match attachment {
             Attachment::ContainerEgress(link) => self.renews(link),
@@ -103,10 +110,8 @@ fn purges(target: &Target, now: &Target, links: &Links<'_>) -> BTreeSet<FlowSele
 }
 
 fn take_down(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
-    let stale = now
-        .attachments
-        .iter()
-        .filter(|&attachment| !target.attachments.contains(attachment) || links.renews_attachment(attachment));
+    // A link that is deleted takes its program along, and not before: its container is never let past the program.
+    let stale = now.attachments.difference(&target.attachments).filter(|attachment| !links.deletes(attachment));
     ops.extend(stale.cloned().map(Op::Detach));
     ops.extend(removed(&target.routes, &now.routes, |_, _| false).map(|prefix| Op::DeleteRoute(*prefix)));
     ops.extend(now.gateways.difference(&target.gateways).map(|&gateway| Op::DeleteGateway(gateway)));
@@ -118,24 +123,24 @@ fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
     ops.extend(target.namespaces.difference(&now.namespaces).cloned().map(Op::CreateNamespace));
     let created = target.links.iter().filter(|(name, _)| links.created.contains(name.as_str()));
     ops.extend(created.map(|(name, link)| Op::CreateLink(name.clone(), link.clone())));
-    let configured = upserted(&target.links, &now.links, |name, _| links.created.contains(name.as_str()));
-    ops.extend(configured.map(|(name, link)| Op::ConfigureLink(name.clone(), link.clone())));
-    ops.extend(target.gateways.difference(&now.gateways).map(|&gateway| Op::AddGateway(gateway)));
-    let routes = upserted(&target.routes, &now.routes, |_, route| links.renews_route(route));
-    ops.extend(routes.map(|(prefix, route)| Op::SetRoute(*prefix, route.clone())));
+    let ports = upserted(&target.ports, &now.ports, |link, _| links.renews(link));
+    ops.extend(ports.map(|(link, port)| Op::SetPort(link.clone(), port.clone())));
     let missing = target
         .attachments
         .iter()
         .filter(|&attachment| !now.attachments.contains(attachment) || links.renews_attachment(attachment));
     ops.extend(missing.cloned().map(Op::Attach));
+    let configured = upserted(&target.links, &now.links, |name, _| links.created.contains(name.as_str()));
+    ops.extend(configured.map(|(name, link)| Op::ConfigureLink(name.clone(), link.clone())));
+    ops.extend(target.gateways.difference(&now.gateways).map(|&gateway| Op::AddGateway(gateway)));
+    let routes = upserted(&target.routes, &now.routes, |_, route| links.renews_route(route));
+    ops.extend(routes.map(|(prefix, route)| Op::SetRoute(*prefix, route.clone())));
 }
 
-/// Ports before endpoints: an address is announced when packets from it are already let in.
+/// Endpoints and published ports last: what is announced answers.
 fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
     ops.extend(target.uplinks.difference(&now.uplinks).map(|name| Op::SetUplink(name.clone())));
     ops.extend(target.local_addresses.difference(&now.local_addresses).map(|&address| Op::SetLocalAddress(address)));
-    let ports = upserted(&target.ports, &now.ports, |link, _| links.renews(link));
-    ops.extend(ports.map(|(link, port)| Op::SetPort(link.clone(), port.clone())));
     let fdb = upserted(&target.fdb, &now.fdb, |_, entry| links.renews(&entry.link));
     ops.extend(fdb.map(|(&(network, mac), entry)| Op::SetFdb(network, mac, entry.clone())));
     let endpoints = upserted(&target.endpoints, &now.endpoints, |_, entry| links.renews(&entry.link));

@@ -16,8 +16,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub struct Publish {
     /// The container that answers
     name: String,
-    /// [HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp]; with no HOSTPORT, or 0, netd picks one and prints it
-    #[arg(required = true, value_name = "SPEC")]
+    #[arg(
+        required = true,
+        value_name = "SPEC",
+        help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp]; with no HOSTPORT, or 0, netd picks one and prints it"
+    )]
     ports: Vec<PortMap>,
 }
 

@@ -1,3 +1,5 @@
+//! Is a command line understood as the contract says?
+
 use super::*;
 
 fn parse(line: &str) -> Result<Line, clap::Error> {

@@ -11,7 +11,7 @@ use crate::kernel::netns;
 use crate::reconcile::target::{Link, LinkName};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecUnspec, InetDevConf, InfoData, InfoVeth, LinkAttribute, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth, LinkAttribute, LinkMessage,
 };
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use netlink_packet_route::route::RouteMessage;
@@ -56,7 +56,20 @@ pub(super) async fn create(host: &Connection, name: &str, link: &Link) -> io::Re
     })?;
     // Not possible in the same step. Without it, `observe` tells a link of no namespace, which is made again.
     let named = LinkUnspec::new_with_name(name).alias(alias).build();
-    host.change(RouteNetlinkMessage::SetLink(named)).await
+    host.change(RouteNetlinkMessage::SetLink(named)).await?;
+    keep_silent(host, LinkUnspec::new_with_name(name)).await
+}
+
+/// Gives the interface no IPv6 link-local address when it comes up: nothing answers there, and a container would send
+/// solicitations that are only dropped.
+async fn keep_silent(here: &Connection, interface: LinkMessageBuilder<LinkUnspec>) -> io::Result<()> {
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    let silent = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
+    match here.change(RouteNetlinkMessage::SetLink(interface.append_extra_attribute(silent).build())).await {
+        // A kernel without IPv6 is silent already.
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(()),
+        done => done,
+    }
 }
 
 /// Deletes both sides. No error when it is gone already; refused for what is not a veth.
@@ -114,11 +127,16 @@ pub(super) async fn configure(host: &Connection, name: &str, link: &Link) -> io:
     Ok(())
 }
 
+/// Sets the loopback device of a namespace up.
+pub(super) async fn raise_loopback(inside: &Connection) -> io::Result<()> {
+    let message = LinkUnspec::new_with_index(LOOPBACK).up().build();
+    inside.change(RouteNetlinkMessage::SetLink(message)).await
+}
+
 async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -> io::Result<()> {
     let devices: Vec<Device> = inside.links().await?.iter().map(Device::of).collect();
     if devices.iter().any(|device| device.index == LOOPBACK && !device.up) {
-        let message = LinkUnspec::new_with_index(LOOPBACK).up().build();
-        inside.change(RouteNetlinkMessage::SetLink(message)).await?;
+        raise_loopback(inside).await?;
     }
     let inner = devices.into_iter().find(|device| Some(device.index) == peer).ok_or(Errno::ENODEV)?;
     if inner.name != link.interface {
@@ -127,6 +145,9 @@ async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -
         inside.change(RouteNetlinkMessage::SetLink(message)).await?;
         let message = LinkUnspec::new_with_index(inner.index).name(link.interface.as_str()).build();
         inside.change(RouteNetlinkMessage::SetLink(message)).await?;
+    }
+    if !inner.up {
+        keep_silent(inside, LinkUnspec::new_with_index(inner.index)).await?;
     }
     let mut message = LinkUnspec::new_with_index(inner.index).up();
     if inner.mac != link.mac {

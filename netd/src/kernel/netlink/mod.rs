@@ -14,6 +14,7 @@ pub use message::PROTOCOL;
 pub use watch::Watch;
 
 use crate::kernel::facts::{self, NodeFacts};
+use crate::kernel::netns;
 use crate::reconcile::target::{Link, LinkName, Route, Target};
 use connection::Connection;
 use ipnetwork::IpNetwork;
@@ -23,6 +24,7 @@ use netlink_packet_route::route::RouteMessage;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use tokio::runtime::{Builder, Runtime};
 
 /// The links, routes and addresses of the namespace that this was opened in, which netd calls the host's.
@@ -53,6 +55,17 @@ impl Netlink {
                 routes.extend(self.host.routes(filter).await?.iter().filter_map(RouteEntry::of));
             }
             Ok(NodeFacts::from_kernel(&devices, &addresses, &routes, uplinks))
+        })
+    }
+
+    /// Sets the loopback device of the namespace at `path` up: a container without a network has that much.
+    pub fn raise_loopback(&self, path: &Path) -> io::Result<()> {
+        let namespace = netns::open(path)?;
+        self.runtime.block_on(async {
+            for inside in Connection::inside(&[&namespace])? {
+                inside.run(async |inside| links::raise_loopback(inside).await).await?;
+            }
+            Ok(())
         })
     }
 

@@ -1,0 +1,59 @@
+//! Does traffic go on while another version of netd takes over what a former one pinned?
+
+use netd_tests::probe::hammer::Hammer;
+use netd_tests::world::{HOST, OUTSIDE, World, at};
+use std::fs;
+
+const TCP: [&str; 1] = ["tcp/0.0.0.0:80"];
+
+/// Crashes netd under clients on every path, changes what it left in bpffs, starts it again, and expects that no client
+/// has seen any of it.
+fn taken_over(change: impl FnOnce(&World)) -> World {
+    let world = World::new();
+    let web = world.container("web", ["-p", "8080:80"]);
+    let client = world.plain("client");
+    let servers = [world.serve(&web.place, "web", &TCP), world.serve(&world.outside, "outside", &TCP)];
+    let clients = [
+        Hammer::start(&world.outside, at(HOST, 8080)),
+        Hammer::start(&client.place, at(OUTSIDE, 80)),
+        Hammer::start(&client.place, at(HOST, 8080)),
+    ];
+    let get_on = || clients.iter().for_each(|client| client.wait_for(50));
+    get_on();
+    world.kill9();
+    change(&world);
+    get_on();
+    world.start();
+    get_on();
+    for (tally, path) in clients.into_iter().map(Hammer::stop).zip(["published", "outside", "hairpin"]) {
+        assert_eq!(tally.failures(), 0, "{path}: {tally:?}");
+    }
+    drop(servers);
+    world
+}
+
+#[test]
+fn another_layout_of_the_maps_is_an_upgrade() {
+    let world = taken_over(|world| {
+        fs::rename(world.pins(), world.pins().with_file_name("v0")).expect("the former version's folder");
+    });
+    assert!(!world.pins().with_file_name("v0").exists(), "the former version's pins are gone");
+    assert!(world.steps_planned_on_start() > 0, "new maps are filled, and links are renewed");
+    world.restart();
+    assert_eq!(world.steps_planned_on_start(), 0, "and that was all");
+}
+
+#[test]
+fn a_pinned_map_of_another_shape_is_not_used() {
+    let world = taken_over(|world| {
+        let pin = world.pins().join("PUBLISHED");
+        fs::remove_file(&pin).expect("the pin");
+        let pin = pin.to_str().expect("a path in UTF-8").to_owned();
+        world.host.ok([
+            "bpftool", "map", "create", &pin, "type", "hash", "key", "8", "value", "8", "entries", "4", "name", "x",
+        ]);
+    });
+    assert!(world.log().contains("the pinned map PUBLISHED is not this version's"), "{}", world.log());
+    world.restart();
+    assert_eq!(world.steps_planned_on_start(), 0, "and that was all");
+}
