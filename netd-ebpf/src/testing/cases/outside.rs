@@ -79,6 +79,27 @@ pub fn cases() -> Vec<Case> {
             .drops(FROM_WEB, WEB.to(ABSENT).udp(4000, 53, b""), DropReason::NoRoute)
             .drops(FROM_WEB, WEB.to(LAN_REMOTE).udp(4000, 53, b""), DropReason::NotUplink)
             .flows(&[]),
+        Case::new("what was sent to a flow's address without being its answer passes")
+            .send(FROM_WEB, WEB.to(REMOTE).udp(4000, 53, b""), OUT, masqueraded(REMOTE).udp(4000, 53, b""))
+            .passes(Source::Wire, wire.udp(54, 4000, b""))
+            .passes(Source::Wire, from_wire(REMOTE_2, HOST).udp(53, 4000, b""))
+            .passes(Source::Wire, wire.tcp(53, 4000, SYN, b"")),
+        Case::new("a container that is gone gets no more answers, and its flow goes with them")
+            .send(FROM_WEB, WEB.to(REMOTE).udp(4000, 53, b""), OUT, masqueraded(REMOTE).udp(4000, 53, b""))
+            .change(|world| world.unplug(&WEB))
+            .drops(Source::Wire, wire.udp(53, 4000, b""), DropReason::EndpointGone)
+            .flows(&[]),
+    ];
+    cases.extend(headers());
+    cases.extend(ports());
+    cases.extend(unmasqueraded());
+    cases
+}
+
+#[rustfmt::skip]
+fn headers() -> Vec<Case> {
+    let wire = from_wire(REMOTE, HOST);
+    vec![
         Case::new("a fragment is not translated")
             .drops(FROM_WEB, Ip { fragment: 0x2000, ..WEB.to(REMOTE) }.udp(4000, 53, b"x"), DropReason::Fragment)
             .drops(FROM_WEB, Ip { fragment: 0x0001, ..WEB.to(REMOTE) }.udp(4000, 53, b"x"), DropReason::Fragment)
@@ -104,20 +125,7 @@ pub fn cases() -> Vec<Case> {
             .send(FROM_WEB, big(&WEB.to(REMOTE), 70_000), OUT, big(&masqueraded(REMOTE), 70_000))
             .drops(FROM_WEB, big(&WEB.to(REMOTE), 100), DropReason::Malformed)
             .only_on_the_model("a run of a program for a test takes no frame of that length"),
-        Case::new("what was sent to a flow's address without being its answer passes")
-            .send(FROM_WEB, WEB.to(REMOTE).udp(4000, 53, b""), OUT, masqueraded(REMOTE).udp(4000, 53, b""))
-            .passes(Source::Wire, wire.udp(54, 4000, b""))
-            .passes(Source::Wire, from_wire(REMOTE_2, HOST).udp(53, 4000, b""))
-            .passes(Source::Wire, wire.tcp(53, 4000, SYN, b"")),
-        Case::new("a container that is gone gets no more answers, and its flow goes with them")
-            .send(FROM_WEB, WEB.to(REMOTE).udp(4000, 53, b""), OUT, masqueraded(REMOTE).udp(4000, 53, b""))
-            .change(|world| world.unplug(&WEB))
-            .drops(Source::Wire, wire.udp(53, 4000, b""), DropReason::EndpointGone)
-            .flows(&[]),
-    ];
-    cases.extend(ports());
-    cases.extend(unmasqueraded());
-    cases
+    ]
 }
 
 #[rustfmt::skip]
