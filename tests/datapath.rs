@@ -15,7 +15,7 @@ use kernel::Kernel;
 use netd_ebpf::testing::case::{Case, Mirror as _, Ran, Step, run};
 use netd_ebpf::testing::cases;
 use netd_ebpf::testing::random::{self, Random};
-use netd_ebpf::testing::world::World;
+use netd_ebpf::testing::world::{DB, REMOTE, WEB, World};
 use netd_ebpf::verdict::Verdict;
 
 #[test]
@@ -88,6 +88,25 @@ fn play(kernel: &mut Kernel, world: &mut World, random: &mut Random) -> usize {
         last = Some(ran);
     }
     redirected
+}
+
+#[test]
+fn sixty_thousand_flows_to_one_remote_at_once_in_the_kernel() {
+    host::host(|| {
+        let mut kernel = Kernel::load(262_144);
+        kernel.begin(&World::default());
+        let mut refused = 0;
+        for container in [WEB, DB] {
+            for port in 20_000..50_000 {
+                refused += u32::from(!kernel.redirects(&container, &container.to(REMOTE).tcp(port, 80, 2, b"")));
+            }
+        }
+        // The last searches may fail, once in ten thousand.
+        assert!(refused < 10, "{refused} of 60,000 flows were refused");
+        let flows = kernel.flows();
+        assert_eq!(flows.len(), 2 * (60_000 - refused as usize));
+        assert!(flows.iter().all(|(key, flow)| flows.contains_key(&flow.partner_key(key))), "each has its partner");
+    });
 }
 
 /// Well below the kernel's limit of 1,000,000, for kernels that look longer.

@@ -19,6 +19,9 @@ impl Addr {
     /// can mean.
     pub const ANY_V6: Self = Self { bytes: [0; 16] };
 
+    /// `::1`.
+    pub const LOOPBACK_V6: Self = Self { bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] };
+
     /// The v4-mapped form of an IPv4 address.
     #[inline(always)]
     #[must_use]

@@ -48,7 +48,8 @@ numbered! {
     DropReason {
         /// Shorter than its headers say, or a header that contradicts itself.
         Malformed = "Malformed",
-        /// The source MAC or IP address is not the endpoint's own.
+        /// The source MAC or IP address is not the endpoint's own; or a packet for a published port comes from the wire
+        /// with the host's own address, or one that nobody can have.
         SpoofedSource = "SpoofedSource",
         /// A VLAN tag: a container cannot choose the VLAN it leaves on.
         VlanTagged = "VlanTagged",

@@ -192,7 +192,7 @@ fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Ro
         packets: 0,
         bytes: 0,
     };
-    let mut reservation = Reservation { frame, tables, key, flow, tries: 0, result: NO_PORT };
+    let mut reservation = Reservation { frame, tables, key, flow, result: NO_PORT };
     frame.repeat(SNAT_TRIES_MAX, &mut reservation);
     let Reservation { key, flow, result, .. } = reservation;
     if result != OPENED {
@@ -236,7 +236,6 @@ struct Reservation<'a, F, T> {
     tables: &'a T,
     key: &'a mut FlowKey,
     flow: &'a mut Flow,
-    tries: u32,
     /// [`OPENED`], or why not.
     result: u32,
 }
@@ -245,8 +244,9 @@ impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
     #[inline(always)]
     fn attempt(&mut self) -> bool {
         let key = &mut *self.key;
-        // Only answers from outside could be meant for one of the host's own sockets.
-        if key.side != OUTSIDE || !self.frame.has_socket(key) {
+        // Only answers from outside could be meant for the host: for one of its sockets, or, as an echo with the identifier
+        // 0 looks the same in both directions, for itself.
+        if key.side != OUTSIDE || (key.destination_port != 0 && !self.frame.has_socket(key)) {
             match self.tables.insert_flow(key, self.flow) {
                 Ok(()) => {
                     self.result = OPENED;
@@ -257,22 +257,19 @@ impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
             }
         }
         // The opener's source port is where the answers go; for an echo, the identifier.
-        key.destination_port = next_port(self.frame, key.destination_port, self.tries);
-        self.tries = self.tries.wrapping_add(1);
+        key.destination_port = next_port(self.frame);
         false
     }
 }
 
-/// The next source port to try: once anywhere, then one after the other.
+/// The next source port to try: any. Not the one behind the last, since taken ports stand side by side: programs count
+/// theirs up, and each flow that can keeps its own.
 #[inline(always)]
-fn next_port<F: Stack>(frame: &F, port: u16, tries: u32) -> u16 {
+fn next_port<F: Stack>(frame: &F) -> u16 {
     const PORTS: u32 = 65536 - SNAT_PORT_MIN as u32;
-    if tries == 0 {
-        // Scaled and not taken modulo, so that every port of the range can come, the last one too.
-        let offset = (u64::from(frame.random()) * u64::from(PORTS)) >> 32;
-        return SNAT_PORT_MIN.wrapping_add(offset as u16);
-    }
-    if port == u16::MAX { SNAT_PORT_MIN } else { port + 1 }
+    // Scaled and not taken modulo, so that every port of the range can come, the last one too.
+    let offset = (u64::from(frame.random()) * u64::from(PORTS)) >> 32;
+    SNAT_PORT_MIN.wrapping_add(offset as u16)
 }
 
 /// Deletes a pair.

@@ -19,11 +19,16 @@ pub fn find<'t, T: Tables>(tables: &'t T, address: &Addr, port: u16, protocol: u
     if protocol != TCP && protocol != UDP {
         return None;
     }
+    let any = if address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 };
+    // In a packet it is no address; in a key it means every one.
+    if *address == any {
+        return None;
+    }
     let mut key = PublishKey { address: *address, port, protocol, pad: 0 };
     if let Some(publish) = tables.publish(&key) {
         return Some(publish);
     }
-    key.address = if address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 };
+    key.address = any;
     let publish = tables.publish(&key)?;
     // Last, since nearly nothing gets this far: an address that the host merely routes is not the host's.
     if address.is_loopback() || tables.is_local(address) { Some(publish) } else { None }

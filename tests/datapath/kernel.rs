@@ -13,7 +13,7 @@ use netd_common::flow::{Flow, FlowKey, Nominee};
 use netd_common::publish::{Publish, PublishKey, UDP};
 use netd_ebpf::testing::case::{Mirror, Ran, gc_frame, nominate, outcome};
 use netd_ebpf::testing::model::Bytes;
-use netd_ebpf::testing::world::{LAN, UPLINK, World};
+use netd_ebpf::testing::world::{Container, LAN, UPLINK, World};
 use netd_ebpf::verdict::Verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -71,6 +71,12 @@ impl Kernel {
     /// Frames run so far.
     pub const fn frames(&self) -> usize {
         self.frames
+    }
+
+    /// Runs one frame of a container; whether it was redirected.
+    pub fn redirects(&self, container: &Container, frame: &[u8]) -> bool {
+        let result = self.run(Hook::ContainerEgress.name(), container.ifindex, container.ifindex, frame).expect("run");
+        result.value == REDIRECT
     }
 
     pub fn flows(&self) -> Flows {

@@ -17,6 +17,7 @@ use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, Port, UNMASQUERADED};
 use netd_common::flow::{FlowKey, INSIDE, OUTSIDE, TO_ENDPOINT, TO_UPLINK};
+use netd_common::globals::HAIRPIN_V4;
 
 #[inline(always)]
 pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
@@ -89,6 +90,9 @@ fn first<F: Frame + Stack, T: Tables>(
 ) -> Result<First, DropReason> {
     let key = &room.key;
     if let Some(publish) = published::find(tables, &key.destination, key.destination_port, key.protocol) {
+        if port.flags & INTERNAL != 0 && publish.network != port.network {
+            return Err(DropReason::InternalNetwork);
+        }
         room.opening.network = port.network;
         room.opening.back = Target { kind: TO_ENDPOINT, ifindex: frame.ifindex(), endpoint: port.endpoint };
         published::open(frame, tables, publish, room)?;
@@ -153,6 +157,10 @@ fn outside<F: Frame + Stack, T: Tables>(
 /// is remembered all the same: only the answers to it may come in.
 #[inline(never)]
 fn leave<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, port: &Port, room: &mut Room) -> Result<(), DropReason> {
+    if room.key.destination == HAIRPIN_V4 {
+        // The answer to a flow that is forgotten: nobody outside has this address.
+        return Err(DropReason::NoFlow);
+    }
     let uplink = outside(frame, tables, port, &room.key)?;
     let packet = &room.packet;
     if packet.is_fragment() {

@@ -68,7 +68,11 @@ pub fn may_bind<C: Call, T: Tables>(call: &C, tables: &T) -> bool {
 /// An unspecified destination means the host itself.
 #[inline(always)]
 fn dialled_address(address: Addr) -> Addr {
-    if address == Addr::ANY_V4 { Addr::v4([127, 0, 0, 1]) } else { address }
+    match address {
+        Addr::ANY_V4 => Addr::v4([127, 0, 0, 1]),
+        Addr::ANY_V6 => Addr::LOOPBACK_V6,
+        address => address,
+    }
 }
 
 #[inline(always)]

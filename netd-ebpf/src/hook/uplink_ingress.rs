@@ -10,6 +10,7 @@ use crate::parse::{self, ETHERTYPE_IPV4, Kind, Packet};
 use crate::published;
 use crate::tables::{Room, Tables};
 use crate::verdict::{Verdict, Walk};
+use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::flow::{FlowKey, OUTSIDE, TO_UPLINK};
 
@@ -47,6 +48,10 @@ fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) ->
     if is_for_socket(frame, &room.packet, key) {
         return Ok(false);
     }
+    // The stack would not take it either.
+    if is_martian(tables, &key.source) {
+        return Err(DropReason::SpoofedSource);
+    }
     room.opening.network = 0;
     room.opening.back = Target { kind: TO_UPLINK, ifindex: frame.ifindex(), endpoint: 0 };
     published::open(frame, tables, publish, room)?;
@@ -62,6 +67,13 @@ fn is_for_socket<F: Stack>(frame: &F, packet: &Packet, key: &FlowKey) -> bool {
         Kind::Udp => frame.has_socket(key),
         Kind::EchoRequest | Kind::EchoReply | Kind::IcmpOther | Kind::Unknown | Kind::LaterFragment => false,
     }
+}
+
+/// Whether nobody outside has this address (RFC 1812 section 5.3.7), as far as it is the same everywhere: the host's own,
+/// and those that are no host's.
+#[inline(never)]
+fn is_martian<T: Tables>(tables: &T, source: &Addr) -> bool {
+    source.is_loopback() || *source == Addr::ANY_V4 || source.is_multicast_or_broadcast() || tables.is_local(source)
 }
 
 /// Not ours, unless it would be routed straight into a container: only published ports lead there.

@@ -3,6 +3,7 @@
 //! A [`Bytes`] is a packet in memory with what the host's stack knows beside it, a [`Model`] is the maps. Not modelled:
 //! CHECKSUM_PARTIAL, segmentation, LRU eviction, several processors.
 
+use super::random::Random;
 use crate::frame::{Attempt, ChecksumOf, Frame, Refused, Route, Stack, Wire};
 use crate::tables::{InsertError, Room, Tables};
 use netd_common::Addr;
@@ -13,7 +14,7 @@ use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey};
 use netd_common::publish::{Publish, PublishKey, TCP, UDP};
 use netd_common::sock::{Dialled, SockKey};
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A packet in memory, and what the kernel knows of it.
@@ -25,6 +26,8 @@ pub struct Bytes {
     pub is_for_host: bool,
     pub has_vlan_tag: bool,
     pub stack: Knowledge,
+    /// Random numbers drawn so far.
+    pub draws: Cell<u64>,
 }
 
 /// What the stack knows.
@@ -137,7 +140,9 @@ impl Stack for Bytes {
     }
 
     fn random(&self) -> u32 {
-        self.stack.random
+        let draw = self.draws.replace(self.draws.get() + 1);
+        // The first is as the test wants it.
+        if draw == 0 { self.stack.random } else { Random::new(u64::from(self.stack.random) + draw).next() as u32 }
     }
 
     fn repeat<A: Attempt>(&self, times: u32, attempts: &mut A) {

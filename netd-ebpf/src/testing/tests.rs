@@ -2,9 +2,14 @@
 
 use super::case::run;
 use super::cases;
+use super::packet::Ip;
 use super::random::Random;
-use super::world::{Container, DB, REMOTE, Source, WEB, World};
+use super::world::{ABSENT, Container, DB, REMOTE, Source, WEB, World};
 use crate::verdict::Verdict;
+use netd_common::Addr;
+use netd_common::drop::{DropReason, Hook};
+use netd_common::event::{Event, Kind, SAMPLE_INTERVAL_NS};
+use netd_common::publish::UDP;
 
 #[test]
 fn every_row_holds_on_the_model() {
@@ -43,4 +48,41 @@ fn sixty_thousand_flows_to_one_remote_at_once() {
         (20_000..50_000).for_each(|port| send(&container, port));
     }
     assert_eq!(refused, 0, "flows refused of 60,000");
+}
+
+#[test]
+fn a_drop_is_told_now_and_then() {
+    let mut world = World::default();
+    world.stack.now_ns = SAMPLE_INTERVAL_NS * 5;
+    let mut drop_at = |ns: u64, port: u16| {
+        world.stack.now_ns = SAMPLE_INTERVAL_NS * 5 + ns;
+        let ran = run(&world, Hook::ContainerEgress, world.frame((&WEB).into(), WEB.to(ABSENT).udp(port, 53, b"")));
+        assert_eq!(ran.verdict, Verdict::Drop(DropReason::NoRoute));
+    };
+    drop_at(0, 1);
+    drop_at(SAMPLE_INTERVAL_NS - 1, 2);
+    drop_at(SAMPLE_INTERVAL_NS, 3);
+    let spoofed = Ip { from_mac: DB.mac(), ..WEB.to(ABSENT) }.udp(4, 53, b"");
+    let _another_reason = run(&world, Hook::ContainerEgress, world.frame((&WEB).into(), spoofed));
+    let events = world.model.events.borrow();
+    let told: Vec<_> =
+        events.iter().map(|event| (DropReason::from_u32(event.reason.into()), event.source_port)).collect();
+    assert_eq!(
+        told,
+        [(Some(DropReason::NoRoute), 1), (Some(DropReason::NoRoute), 3), (Some(DropReason::SpoofedSource), 4)]
+    );
+    let first = Event {
+        time_ns: SAMPLE_INTERVAL_NS * 5,
+        source: WEB.addr(),
+        destination: Addr::v4(ABSENT),
+        source_port: 1,
+        destination_port: 53,
+        ifindex: WEB.ifindex,
+        kind: Kind::Dropped as u8,
+        hook: Hook::ContainerEgress as u8,
+        reason: DropReason::NoRoute as u8,
+        protocol: UDP,
+        pad: [0; 4],
+    };
+    assert_eq!(events[0], first);
 }

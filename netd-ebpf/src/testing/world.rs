@@ -11,6 +11,7 @@ use netd_common::drop::Hook;
 use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::publish::{Publish, PublishKey};
+use std::cell::Cell;
 
 /// The uplink's interface index, its MAC and IPv4 address. Indexes below a hundred may be taken by devices that every
 /// namespace has.
@@ -245,6 +246,7 @@ impl World {
             is_for_host: bytes.get(..6).is_some_and(|destination| destination == own_mac),
             has_vlan_tag: false,
             stack: self.stack.clone(),
+            draws: Cell::new(0),
             bytes,
         }
     }

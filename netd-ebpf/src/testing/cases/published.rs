@@ -69,6 +69,17 @@ pub fn cases() -> Vec<Case> {
             .send(Source::Wire, from_wire(REMOTE, WEB.gateway).tcp(4000, 8080, SYN, b""), TO_WEB, WEB.gets(REMOTE).tcp(4000, 80, SYN, b""))
             .passes(Source::Wire, from_wire(REMOTE, ABSENT).tcp(4000, 8080, SYN, b""))
             .passes(Source::Wire, from_wire(REMOTE, [198, 18, 0, 77]).tcp(4000, 8080, SYN, b"")),
+        Case::new("the unspecified address is none of the host's on the wire")
+            .given(publish_web)
+            .passes(Source::Wire, from_wire(REMOTE, [0; 4]).tcp(4000, 8080, SYN, b"")),
+        Case::new("a source from the wire that the wire cannot have opens nothing")
+            .given(publish_web)
+            .drops(Source::Wire, from_wire([127, 0, 0, 1], HOST).udp(4000, 5353, b""), DropReason::SpoofedSource)
+            .drops(Source::Wire, from_wire(HOST, HOST).udp(4000, 5353, b""), DropReason::SpoofedSource)
+            .drops(Source::Wire, from_wire(WEB.gateway, HOST).udp(4000, 5353, b""), DropReason::SpoofedSource)
+            .drops(Source::Wire, from_wire([224, 0, 0, 1], HOST).udp(4000, 5353, b""), DropReason::SpoofedSource)
+            .drops(Source::Wire, from_wire([0; 4], HOST).tcp(4000, 8080, SYN, b""), DropReason::SpoofedSource)
+            .flows(&[]),
         Case::new("loopback on the wire")
             .given(|world| world.publish(TCP, [127, 0, 0, 1], 8080, &WEB, 80))
             .drops(Source::Wire, from_wire(REMOTE, [127, 0, 0, 1]).tcp(4000, 8080, SYN, b""), DropReason::LoopbackOnWire)

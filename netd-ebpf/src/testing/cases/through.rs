@@ -57,6 +57,14 @@ pub fn cases() -> Vec<Case> {
             .given(|world| { publish_web(world); world.flags(INTERNAL); })
             .drops(FROM_API, API.to(HOST).tcp(4000, 8080, SYN, b""), DropReason::InternalNetwork)
             .send(FROM_DB, DB.to(HOST).tcp(4000, 8080, SYN, b""), TO_WEB, web_gets(HAIRPIN).tcp(4000, 80, SYN, b"")),
+        Case::new("an internal network's container reaches no other network by what that published")
+            .given(|world| { world.flags(INTERNAL); world.publish(TCP, [0; 4], 8080, &API, 80); world.publish(TCP, [0; 4], 8081, &WEB, 81); })
+            .drops(FROM_DB, DB.to(HOST).tcp(4000, 8080, SYN, b""), DropReason::InternalNetwork)
+            .send(FROM_DB, DB.to(HOST).tcp(4000, 8081, SYN, b""), TO_WEB, web_gets(HAIRPIN).tcp(4000, 81, SYN, b"")),
+        Case::new("an answer to a hairpin that is forgotten does not leave")
+            .drops(FROM_WEB, WEB.to(HAIRPIN).udp(53, 4000, b"!"), DropReason::NoFlow)
+            .drops(FROM_WEB, WEB.to(HAIRPIN).tcp(80, 4000, ACK, b"!"), DropReason::NoFlow)
+            .flows(&[]),
         Case::new("a peer that may not be talked to is reached by what it published")
             .given(|world| { publish_web(world); world.flags(ISOLATED); })
             .send(FROM_DB, DB.to(HOST).tcp(4000, 8080, SYN, b""), TO_WEB, web_gets(HAIRPIN).tcp(4000, 80, SYN, b"")),
