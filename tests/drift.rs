@@ -90,11 +90,30 @@ fn l5_a_deleted_namespace_comes_back() {
 #[test]
 fn l5_a_deleted_map_entry_comes_back() {
     let (world, web, _servers) = world_with_web();
-    for map in ["PUBLISHED", "ENDPOINTS", "PORTS_BY_IF", "LOCAL_ADDRS", "UPLINKS", "FDB"] {
-        assert!(delete_entries(&world, map) > 0, "{map} has entries");
-    }
-    assert!(world.outside.run(|| probe::dial(Mode::UdpConnected, at(HOST, 8080))).is_err(), "the entries are gone");
+    // Again when netd happened to look meanwhile.
+    wait_until("the entries are gone", TOLD, || {
+        for map in ["PUBLISHED", "ENDPOINTS", "PORTS_BY_IF", "LOCAL_ADDRS", "UPLINKS", "FDB"] {
+            assert!(delete_entries(&world, map) > 0, "{map} has entries");
+        }
+        world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).is_err()
+    });
     wait_until("the map entries", PASS, || world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).is_ok());
+    all_works(&world, &web);
+}
+
+#[test]
+fn l5_detached_programs_are_attached_again() {
+    let (world, web, _servers) = world_with_web();
+    let links = || std::fs::read_dir(world.pins().join("links")).expect("the folder of pinned links").flatten();
+    assert!(links().count() >= 13, "two at the uplink, one at the container, ten at the cgroup");
+    // Again when netd happened to look meanwhile.
+    wait_until("nothing is attached", TOLD, || {
+        for link in links() {
+            world.host.ok(["bpftool", "link", "detach", "pinned", &link.path().display().to_string()]);
+        }
+        world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).is_err()
+    });
+    wait_until("the programs", PASS, || world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).is_ok());
     all_works(&world, &web);
 }
 
