@@ -6,13 +6,15 @@ use ipnetwork::IpNetwork;
 use netd::kernel::netlink::{Netlink, Watch};
 use netd::kernel::netns::made::Made;
 use netd::kernel::netns::{self, Files};
-use netd::kernel::sockets;
+use netd::kernel::sockets::{self, Connected};
 use netd::reconcile::target::{Link, Route, Target};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::{IpAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::Command;
@@ -450,6 +452,19 @@ fn a_command_becomes_one_of_the_containers() {
     });
 }
 
+/// `SO_COOKIE` (socket(7), Linux 4.12).
+fn cookie_of(socket: &UdpSocket) -> u64 {
+    let mut cookie = 0_u64;
+    let mut size = 8;
+    // SAFETY: the descriptor is open during the call, and the kernel writes at most `size` bytes, which is the size of
+    // `cookie`.
+    let done = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_COOKIE, (&raw mut cookie).cast(), &raw mut size)
+    };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    cookie
+}
+
 #[test]
 fn udp_sockets_of_a_dead_backend_dial_again() {
     host(|_| {
@@ -465,12 +480,21 @@ fn udp_sockets_of_a_dead_backend_dial_again() {
         let v4 = dial("127.0.0.1:0", peer.to_string());
         let mapped = dial("[::]:0", format!("[::ffff:127.0.0.1]:{}", peer.port()));
         let bystander = dial("127.0.0.1:0", other.local_addr().expect("an address").to_string());
-        assert_eq!(sockets::destroy_udp(peer.ip(), peer.port()).expect("destroyed"), 2);
+        let cookie = cookie_of(&v4);
+        let seen = Cell::new(None);
+        let is_doomed = |socket: &Connected| {
+            if socket.cookie == cookie {
+                seen.set(Some((socket.peer, socket.port)));
+            }
+            (socket.peer, socket.port) == (peer.ip(), peer.port())
+        };
+        assert_eq!(sockets::destroy_udp(is_doomed).expect("destroyed"), 2);
+        assert_eq!(seen.get(), Some((peer.ip(), peer.port())), "a socket is known by its cookie");
         for socket in [v4, mapped] {
             assert_eq!(socket.recv(&mut [0; 1]).expect_err("destroyed").raw_os_error(), Some(libc::ECONNABORTED));
         }
         bystander.send(b"x").expect("still connected");
-        assert_eq!(sockets::destroy_udp(peer.ip(), peer.port()).expect("none left"), 0);
+        assert_eq!(sockets::destroy_udp(is_doomed).expect("none left"), 0);
     });
 }
 

@@ -94,3 +94,6 @@ pub const fn updated(checksum: [u8; 2], difference: u32) -> [u8; 2] {
     let sum = (sum & 0xffff) + (sum >> 16);
     (!(sum as u16)).to_ne_bytes()
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,3 +75,6 @@ fn dialled_address(address: Addr) -> Addr {
 fn sock_key<C: Call>(call: &C, publish: &Publish) -> SockKey {
     SockKey { cookie: call.cookie(), address: publish.address, port: publish.port, pad: [0; 6] }
 }
+
+#[cfg(test)]
+mod tests;

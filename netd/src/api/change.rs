@@ -12,10 +12,9 @@ use crate::files;
 use crate::kernel::facts::NodeFacts;
 use crate::model::command::{Command, Context, Refusal};
 use crate::model::port_map::PortMap;
-use crate::model::state::{Protocol, PublishKey, State};
+use crate::model::state::{PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use crate::store::WriteError;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -76,14 +75,6 @@ impl<H: Host> Api<H> {
                 return Err(Error::NotReady { object: describe(&object), reason: reason.clone() });
             }
         }
-        let (api, gone) = (Arc::clone(self), backends_gone(&changed));
-        if !gone.is_empty() {
-            blocking(move || {
-                api.end_udp(&gone);
-                Ok(())
-            })
-            .await?;
-        }
         Ok(changed)
     }
 
@@ -137,17 +128,6 @@ impl<H: Host> Api<H> {
             Ok(Ok(status)) => Ok(status.clone()),
             Ok(Err(_closed)) => Err(Error::Stopping),
             Err(_elapsed) => Err(Error::TimedOut(timeout)),
-        }
-    }
-
-    /// A host's UDP socket that is connected to a container which no longer answers would send there for ever.
-    fn end_udp(&self, gone: &BTreeSet<(IpAddr, u16)>) {
-        for &(address, port) in gone {
-            match self.host.destroy_udp(address, port) {
-                Ok(0) => {}
-                Ok(count) => tracing::debug!(%address, port, count, "ended UDP sockets of the host"),
-                Err(error) => tracing::warn!(%address, port, %error, "UDP sockets of the host may keep a dead backend"),
-            }
         }
     }
 }
@@ -206,21 +186,6 @@ pub fn published(container: &str, ports: &[PortMap], changed: &Changed) -> Vec<P
     };
     let own = changed.after.publishes.iter().filter(|(_, publish)| publish.container == container);
     own.filter(|(key, publish)| asked(key, publish.container_port)).map(|(key, _)| *key).collect()
-}
-
-/// Addresses and UDP ports that some published port led to before, and none does now.
-fn backends_gone(changed: &Changed) -> BTreeSet<(IpAddr, u16)> {
-    let backends = |state: &State| -> BTreeSet<(IpAddr, u16)> {
-        let udp = state.publishes.iter().filter(|(key, _)| key.protocol == Protocol::Udp);
-        udp.flat_map(|(_, publish)| {
-            let endpoints = state.containers.get(&publish.container).map(|container| container.endpoints.iter());
-            let addresses = endpoints.into_iter().flatten().flat_map(|endpoint| [endpoint.ipv4, endpoint.ipv6]);
-            addresses.flatten().map(|address| (address.ip(), publish.container_port)).collect::<Vec<_>>()
-        })
-        .collect()
-    };
-    let after = backends(&changed.after);
-    backends(&changed.before).into_iter().filter(|backend| !after.contains(backend)).collect()
 }
 
 fn describe(object: &Object) -> String {

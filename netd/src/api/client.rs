@@ -65,8 +65,16 @@ impl Client {
     /// # Errors
     /// When netd does not answer, or answers no.
     pub async fn read<R: DeserializeOwned>(&self, path: &str) -> Result<R, ClientError> {
+        self.ask(Method::GET, path).await
+    }
+
+    /// Asks with a path alone, for what is done when it is answered.
+    ///
+    /// # Errors
+    /// When netd does not answer, or answers no.
+    pub async fn ask<R: DeserializeOwned>(&self, method: Method, path: &str) -> Result<R, ClientError> {
         self.within(async {
-            let response = self.send(Method::GET, path, Bytes::new()).await?;
+            let response = self.send(method, path, Bytes::new()).await?;
             whole(response).await
         })
         .await

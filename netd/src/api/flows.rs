@@ -1,23 +1,24 @@
-//! `/v1/flows`: which connections are tracked?
+//! `/v1/flows`: which connections are tracked, and how are they forgotten?
 //!
 //! The table may hold hundreds of thousands, so the array is written while it is read, a piece at a time.
 
 use super::Api;
+use super::change::blocking;
 use super::error::Error;
 use super::extract::{Asked, Narrowed};
 use super::host::Host;
-use super::records::FlowRecord;
+use super::records::{FlowRecord, FlushedRecord};
 use crate::tuple;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use netd_common::flow::{Flow, FlowKey, REPLY};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -29,7 +30,7 @@ const PIECE_SIZE: usize = 32 * 1024;
 const PIECES_MAX: usize = 4;
 
 pub fn routes<H: Host>() -> Router<Arc<Api<H>>> {
-    Router::new().route("/v1/flows", get(list))
+    Router::new().route("/v1/flows", get(list).delete(flush))
 }
 
 async fn list<H: Host>(State(api): State<Arc<Api<H>>>, Asked(narrowed): Asked<Narrowed>) -> Result<Response, Error> {
@@ -55,6 +56,25 @@ async fn list<H: Host>(State(api): State<Arc<Api<H>>>, Asked(narrowed): Asked<Na
     let first = first.map_err(|source| Error::Host { what: "the flow table", source })?;
     let body = Body::from_stream(stream::iter([Ok(first)]).chain(ReceiverStream::new(rest)));
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Answers with how many connections are forgotten.
+async fn flush<H: Host>(
+    State(api): State<Arc<Api<H>>>,
+    Asked(narrowed): Asked<Narrowed>,
+) -> Result<Json<FlushedRecord>, Error> {
+    let endpoints: Option<BTreeSet<u32>> = match &narrowed.container {
+        Some(name) => {
+            let state = api.state.borrow();
+            Some(state.container(name)?.endpoints.iter().map(|endpoint| endpoint.number).collect())
+        }
+        None => None,
+    };
+    let flushed = blocking(move || {
+        let flushed = api.host.flush(endpoints.as_ref());
+        flushed.map_err(|source| Error::Host { what: "the flow table", source })
+    });
+    Ok(Json(FlushedRecord { flushed: flushed.await? }))
 }
 
 /// Sends the array, piece by piece. `names` are the containers by endpoint number; flows of others are listed if `all`.

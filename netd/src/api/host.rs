@@ -7,7 +7,6 @@ use netd_common::drop::{Counter, Hook, Outcome};
 use netd_common::flow::{Flow, FlowKey};
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Blocking questions, asked away from the runtime's workers. [`Linux`] answers for this machine; tests have their own.
@@ -27,12 +26,6 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
     /// The process that holds a socket, as `name (pid N)`.
     fn process_of(&self, inode: u32) -> Option<String>;
 
-    /// Ends the host's connected UDP sockets with this peer, so that their programs dial again.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    fn destroy_udp(&self, peer: IpAddr, port: u16) -> io::Result<usize>;
-
     /// Names in the folder of namespaces.
     ///
     /// # Errors
@@ -46,6 +39,12 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the table is not readable.
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()>;
+
+    /// Forgets the flows of these endpoints, or all; how many that were.
+    ///
+    /// # Errors
+    /// When the table cannot be read or changed.
+    fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64>;
 
     /// The clock of the flow table, in nanoseconds.
     fn monotonic_ns(&self) -> u64;
@@ -86,10 +85,6 @@ impl Host for Linux {
         sockets::process_of(inode)
     }
 
-    fn destroy_udp(&self, peer: IpAddr, port: u16) -> io::Result<usize> {
-        sockets::destroy_udp(peer, port)
-    }
-
     fn namespaces(&self) -> io::Result<BTreeSet<String>> {
         netns::names(&self.netns_dir)
     }
@@ -100,6 +95,10 @@ impl Host for Linux {
 
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
         Reader::open(&self.pins)?.connections(each)
+    }
+
+    fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
+        Reader::open(&self.pins)?.flush(endpoints)
     }
 
     fn monotonic_ns(&self) -> u64 {

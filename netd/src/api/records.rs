@@ -209,6 +209,13 @@ pub struct MapRecord {
     pub max: u64,
 }
 
+/// What `DELETE /v1/flows` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushedRecord {
+    /// Connections that are forgotten.
+    pub flushed: u64,
+}
+
 /// Names that a command did something to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovedRecord {

@@ -15,20 +15,19 @@ use netd_common::flow::{ANSWERED, Flow, FlowKey, REPLY};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tower::ServiceExt as _;
 
 const NOW_NS: u64 = 100_000_000_000;
 
-/// A machine whose port 22 is bound by sshd, with one flow of the first endpoint, which remembers what was destroyed.
+/// A machine whose port 22 is bound by sshd, with one flow of the first endpoint, which remembers what was flushed.
 #[derive(Debug, Default)]
 struct Machine {
     drawn: AtomicU8,
     flows: Vec<(FlowKey, Flow)>,
     broken: bool,
-    destroyed: Arc<Mutex<Vec<(IpAddr, u16)>>>,
+    flushed: Arc<Mutex<Vec<Option<BTreeSet<u32>>>>>,
 }
 
 impl Host for Machine {
@@ -45,11 +44,6 @@ impl Host for Machine {
         (inode == 7).then(|| "sshd (pid 99)".to_owned())
     }
 
-    fn destroy_udp(&self, peer: IpAddr, port: u16) -> io::Result<usize> {
-        self.destroyed.lock().expect("the list").push((peer, port));
-        Ok(1)
-    }
-
     fn namespaces(&self) -> io::Result<BTreeSet<String>> {
         Ok(["theirs".to_owned()].into())
     }
@@ -61,6 +55,14 @@ impl Host for Machine {
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
         self.flows.iter().for_each(|(key, flow)| each(key, flow));
         if self.broken { Err(io::Error::other("no such map")) } else { Ok(()) }
+    }
+
+    fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
+        if self.broken {
+            return Err(io::Error::other("no such map"));
+        }
+        self.flushed.lock().expect("the list").push(endpoints.cloned());
+        Ok(3)
     }
 
     fn monotonic_ns(&self) -> u64 {
@@ -304,6 +306,8 @@ async fn what_is_not_understood_is_refused_in_json() {
         ("POST", "/v1/containers?timeout_s=x", r#"{"name":"a"}"#, 400, "invalid_query"),
         ("GET", "/v1/flows?who=web", "", 400, "invalid_query"),
         ("GET", "/v1/flows?container=web", "", 404, "unknown_container"),
+        ("DELETE", "/v1/flows?containers=web", "", 400, "invalid_query"),
+        ("DELETE", "/v1/flows?container=web", "", 404, "unknown_container"),
     ];
     for (method, path, body, status, expected) in cases {
         let response = world.send(method, path, body).await;
@@ -362,18 +366,6 @@ async fn ports_are_published_picked_and_taken_back() {
     let (_, gone) = world.ask("POST", "/v1/publishes:remove", json!({"container": "web", "what": "all"})).await;
     assert_eq!(gone.as_array().map(Vec::len), Some(3));
     assert_eq!(world.ask("GET", "/v1/publishes?container=web", Value::Null).await.1, json!([]));
-}
-
-#[tokio::test]
-async fn udp_sockets_of_the_host_leave_a_backend_that_is_gone() {
-    let destroyed = Arc::new(Mutex::new(Vec::new()));
-    let world = World::new(Machine { destroyed: Arc::clone(&destroyed), ..Machine::default() });
-    world.create(json!({"name": "dns", "publish": ["53:5353/udp", "54:5353/udp", "80:80"]})).await;
-    let unpublish = |port: &str| json!({"container": "dns", "what": {"ports": [port]}});
-    world.ask("POST", "/v1/publishes:remove", unpublish("53:5353/udp")).await;
-    assert_eq!(*destroyed.lock().expect("the list"), [], "port 54 still leads there");
-    world.ask("DELETE", "/v1/containers/dns", Value::Null).await;
-    assert_eq!(*destroyed.lock().expect("the list"), [("10.208.0.2".parse().expect("an address"), 5353)]);
 }
 
 #[tokio::test]
@@ -465,6 +457,24 @@ async fn a_flow_is_listed_once_as_its_opener_sees_it() {
     assert_eq!((all[1]["container"].clone(), all.as_array().map(Vec::len)), (Value::Null, Some(2)));
     assert_eq!(world.ask("GET", "/v1/flows?container=web", Value::Null).await.1, json!([expected]));
     assert_eq!(world.ask("GET", "/v1/flows?container=idle", Value::Null).await.1, json!([]));
+}
+
+#[tokio::test]
+async fn flows_are_flushed_all_or_one_container_s() {
+    let flushed = Arc::new(Mutex::new(Vec::new()));
+    let world = World::new(Machine { flushed: Arc::clone(&flushed), ..Machine::default() });
+    world.create(json!({"name": "web"})).await;
+    world.create(json!({"name": "both", "networks": ["host"]})).await;
+    for path in ["/v1/flows", "/v1/flows?container=web", "/v1/flows?container=both"] {
+        assert_eq!(world.ask("DELETE", path, Value::Null).await, (StatusCode::OK, json!({"flushed": 3})));
+    }
+    assert_eq!(
+        *flushed.lock().expect("the list"),
+        [None, Some([1].into()), Some([].into())],
+        "a container without an endpoint has no flows, and that is not all of them"
+    );
+    let broken = World::new(Machine { broken: true, ..Machine::default() });
+    assert_eq!(code(&broken.ask("DELETE", "/v1/flows", Value::Null).await), (500, "host"));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Which calls of bpf(2) does aya not make for us?
 //!
-//! Reading a map in batches (Linux 5.6), and links of any type: made by interface index, since a name may be another's by
+//! Reading and emptying a map in batches (Linux 5.6), and links of any type: made by interface index, since a name may be another's by
 //! the time it is used; updated in place; asked what they are attached to; pinned again.
 
 use netd_common::flow::FlowKey;
@@ -15,6 +15,7 @@ const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
@@ -234,6 +235,35 @@ fn for_each_chunk(
         cursor = next;
         is_first = false;
     }
+}
+
+/// Deletes these entries of a hash map; that one is not there is as good.
+///
+/// # Errors
+/// Those of `BPF_MAP_DELETE_BATCH`.
+pub fn delete_all<K: aya::Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
+    let mut rest = keys;
+    while !rest.is_empty() {
+        let mut attr = BatchAttr {
+            in_batch: 0,
+            out_batch: 0,
+            keys: rest.as_ptr() as u64,
+            values: 0,
+            count: rest.len().min(BATCH_MAX) as u32,
+            map_fd: fd_of(map),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: there are at least `count` keys, plain data of the map's key size.
+        let deleted = match unsafe { bpf(BPF_MAP_DELETE_BATCH, &mut attr) } {
+            Ok(_) => attr.count as usize,
+            // The call ends at a key that is not there, and counts those before it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => attr.count as usize + 1,
+            Err(error) => return Err(error),
+        };
+        rest = rest.get(deleted..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// How many entries a hash map has, counted by its keys.

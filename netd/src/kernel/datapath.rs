@@ -369,13 +369,11 @@ impl Datapath {
         let mut keys = Vec::new();
         self.for_each("FLOWS", |key: &FlowKey, flow: &Flow| {
             if doomed.contains(key, flow) {
-                keys.push(*key);
+                // The partner has its own turn too: a packet between the two would have written it again.
+                keys.extend([*key, flow.partner_key(key)]);
             }
         })?;
-        for key in keys {
-            self.remove::<_, Flow>("FLOWS", &key)?;
-        }
-        Ok(())
+        bpf::delete_all(data_of(self.map("FLOWS")?)?.fd().as_fd(), &keys)
     }
 
     fn map(&self, name: &str) -> io::Result<&Map> {
@@ -386,7 +384,11 @@ impl Datapath {
         self.object.map_mut(name).ok_or_else(|| io::Error::other(format!("the object has no map {name}")))
     }
 
-    fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
+    /// Calls `each` for the entries of a hash map.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
         bpf::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
     }
 

@@ -4,12 +4,15 @@
 
 use super::bpf;
 use super::datapath::COLLECTOR;
+use super::purge::Doomed;
+use crate::reconcile::op::FlowSelector;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use netd_common::drop::{Counter, Hook, Outcome, counter_index};
 use netd_common::event::Event;
 use netd_common::flow::{Flow, FlowKey, Nominee, REPLY};
 use netd_common::limits::NOMINEES_MAX;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -67,6 +70,29 @@ impl Reader {
     /// When the kernel refuses to read.
     pub fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
         bpf::for_each(self.flows.fd().as_fd(), each)
+    }
+
+    /// Forgets the flows of these endpoints, or all; returns how many that were. A flow whose packets go on is opened
+    /// again where a new one would be.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read or to delete.
+    pub fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
+        let chosen = endpoints.map(|endpoints| {
+            let selectors: Vec<FlowSelector> = endpoints.iter().copied().map(FlowSelector::Endpoint).collect();
+            Doomed::new(&selectors)
+        });
+        let mut doomed = Vec::new();
+        let mut flows = 0;
+        self.flows(&mut |key, flow| {
+            if chosen.as_ref().is_none_or(|chosen| chosen.contains(key, flow)) {
+                flows += u64::from(flow.flags & REPLY == 0);
+                // The partner has its own turn too: a packet between the two would have written it again.
+                doomed.extend([*key, flow.partner_key(key)]);
+            }
+        })?;
+        bpf::delete_all(self.flows.fd().as_fd(), &doomed)?;
+        Ok(flows)
     }
 
     /// Calls `each` for every flow once: with its opener's entry, and what both directions have used in it.

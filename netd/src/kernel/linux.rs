@@ -1,12 +1,13 @@
 //! How does Linux carry out a plan: which step is netlink's, which is the datapath's?
 
+use super::backends;
 use super::datapath::Datapath;
 use super::netlink::{Netlink, Watch};
 use super::netns::made::Made;
 use super::{Error, Kernel};
 use crate::kernel::facts::NodeFacts;
 use crate::reconcile::observed::Observed;
-use crate::reconcile::op::Op;
+use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::Target;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -51,6 +52,7 @@ impl Linux {
     }
 
     fn carry_out(&mut self, op: &Op) -> std::io::Result<()> {
+        let index_of = |name: &str| nix::net::if_::if_nametoindex(name).ok();
         match op {
             Op::CreateNamespace(path) => {
                 self.made.create(path)?;
@@ -68,13 +70,17 @@ impl Linux {
             Op::DeleteGateway(gateway) => self.netlink.delete_gateway(*gateway),
             Op::SetRoute(prefix, route) => self.netlink.set_route(*prefix, route),
             Op::DeleteRoute(prefix) => self.netlink.delete_route(*prefix),
+            Op::PurgeFlows(selectors) => {
+                self.datapath.apply(op, &index_of)?;
+                self.end_udp(selectors);
+                Ok(())
+            }
             Op::RemovePublish(_)
             | Op::RemoveEndpoint(_)
             | Op::RemovePort(_)
             | Op::RemoveFdb(..)
             | Op::RemoveLocalAddress(_)
             | Op::RemoveUplink(_)
-            | Op::PurgeFlows(_)
             | Op::Detach(_)
             | Op::Attach(_)
             | Op::SetUplink(_)
@@ -83,7 +89,16 @@ impl Linux {
             | Op::SetFdb(..)
             | Op::SetEndpoint(..)
             | Op::SetPublish(..)
-            | Op::Renew(_) => self.datapath.apply(op, &|name| nix::net::if_::if_nametoindex(name).ok()),
+            | Op::Renew(_) => self.datapath.apply(op, &index_of),
+        }
+    }
+
+    /// Trying again would not help: a kernel without `SOCK_DESTROY` never does it, and the next purge is of other ports.
+    fn end_udp(&self, selectors: &[FlowSelector]) {
+        match backends::end_udp(&self.datapath, selectors) {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "ended UDP sockets of the host whose container is gone"),
+            Err(error) => tracing::warn!(%error, "UDP sockets of the host may keep a container that is gone"),
         }
     }
 }

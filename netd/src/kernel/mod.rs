@@ -2,6 +2,7 @@
 //!
 //! The only door to netlink, namespaces and BPF. [`Kernel`] has two users: [`linux`] and [`fake`].
 
+pub mod backends;
 pub mod bpf;
 pub mod datapath;
 pub mod facts;

@@ -58,21 +58,42 @@ pub fn process_of(inode: u32) -> Option<String> {
     None
 }
 
-/// Destroys the connected UDP sockets of this network namespace whose peer is this address and port, so that their
-/// programs dial again (`SOCK_DESTROY`, Linux 4.5): the next call on one is `ECONNABORTED`. Returns how many.
-pub fn destroy_udp(peer: IpAddr, port: u16) -> io::Result<usize> {
+/// A connected UDP socket, and its peer: an address that is v4-mapped is told as IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// `SO_COOKIE`.
+    pub cookie: u64,
+    pub peer: IpAddr,
+    pub port: u16,
+}
+
+/// Destroys the connected UDP sockets of this network namespace that are doomed, so that their programs dial again
+/// (`SOCK_DESTROY`, Linux 4.5): who waits for a datagram on one is told `ECONNABORTED`, who sends `EDESTADDRREQ`, since
+/// it is connected no more. Returns how many.
+pub fn destroy_udp(is_doomed: impl Fn(&Connected) -> bool) -> io::Result<usize> {
     let diag = Diag::open()?;
     let mut destroyed = 0;
     // An IPv4 peer may be dialled by an IPv6 socket, as v4-mapped.
     for family in [AF_INET, AF_INET6] {
         for found in diag.dump(family, IPPROTO_UDP, StateFlags::ESTABLISHED)? {
             let id = found.socket_id;
-            if id.destination_address.to_canonical() == peer.to_canonical() && id.destination_port == port {
+            let connected = Connected {
+                cookie: cookie_of(&id),
+                peer: id.destination_address.to_canonical(),
+                port: id.destination_port,
+            };
+            if is_doomed(&connected) {
                 destroyed += usize::from(diag.destroy(family, IPPROTO_UDP, id)?);
             }
         }
     }
     Ok(destroyed)
+}
+
+/// Two native words, the low one first (`sock_diag_save_cookie`).
+fn cookie_of(id: &SocketId) -> u64 {
+    let [a, b, c, d, e, f, g, h] = id.cookie;
+    u64::from(u32::from_ne_bytes([e, f, g, h])) << 32 | u64::from(u32::from_ne_bytes([a, b, c, d]))
 }
 
 /// `SO_NETNS_COOKIE` of this network namespace (Linux 5.14).

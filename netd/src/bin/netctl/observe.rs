@@ -1,10 +1,11 @@
-//! `netctl flow ls`, `stats`, `events`, `status`, `version`: what is seen, and how is it shown?
+//! `netctl flow`, `stats`, `events`, `status`, `version`: what is seen, and how is it shown?
 
 use super::Failure;
 use super::output::{self, Column, Format, Out};
 use clap::{Args, Subcommand};
+use hyper::Method;
 use netd::api::client::{Client, escaped};
-use netd::api::records::{FlowRecord, StatsRecord, StatusRecord, VersionRecord};
+use netd::api::records::{FlowRecord, FlushedRecord, StatsRecord, StatusRecord, VersionRecord};
 use netd::events::Record;
 use serde::Serialize;
 
@@ -12,6 +13,11 @@ use serde::Serialize;
 pub enum FlowVerb {
     /// List tracked connections
     Ls {
+        /// Of this container only
+        name: Option<String>,
+    },
+    /// Forget tracked connections; those that go on are tracked anew
+    Flush {
         /// Of this container only
         name: Option<String>,
     },
@@ -25,22 +31,32 @@ pub struct Events {
 }
 
 pub async fn flows(verb: FlowVerb, client: &Client, out: Out) -> Result<(), Failure> {
-    let FlowVerb::Ls { name } = verb;
-    let path = match name {
+    let path = |name: Option<String>| match name {
         Some(name) => format!("/v1/flows?container={}", escaped(&name)),
         None => "/v1/flows".to_owned(),
     };
+    match verb {
+        FlowVerb::Ls { name } => list_flows(&path(name), client, out).await,
+        FlowVerb::Flush { name } => {
+            let record: FlushedRecord = client.ask(Method::DELETE, &path(name)).await?;
+            out.changed(&record, [format!("{} flushed", record.flushed)])?;
+            Ok(())
+        }
+    }
+}
+
+async fn list_flows(path: &str, client: &Client, out: Out) -> Result<(), Failure> {
     match out.format {
         // Straight through: there may be very many.
         Format::Json => {
-            let mut pieces = client.stream(&path).await?;
+            let mut pieces = client.stream(path).await?;
             while let Some(piece) = pieces.next().await? {
                 output::write(&piece)?;
             }
             output::write(b"\n")?;
         }
         Format::Table => {
-            let records: Vec<FlowRecord> = client.read(&path).await?;
+            let records: Vec<FlowRecord> = client.read(path).await?;
             let columns = [
                 Column::Text("CONTAINER"),
                 Column::Text("PROTOCOL"),

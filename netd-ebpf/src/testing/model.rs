@@ -1,8 +1,7 @@
 //! How do the programs run without a kernel?
 //!
-//! A [`Bytes`] is a packet in memory, a [`Model`] the maps and what the stack knows; [`packet`] builds frames. The
-//! checksum arithmetic here is written again from the RFCs and not shared with the programs, so that a mistake there is
-//! seen. Not modelled: CHECKSUM_PARTIAL, segmentation, LRU eviction, several processors.
+//! A [`Bytes`] is a packet in memory with what the host's stack knows beside it, a [`Model`] is the maps. Not modelled:
+//! CHECKSUM_PARTIAL, segmentation, LRU eviction, several processors.
 
 use crate::frame::{Attempt, ChecksumOf, Frame, Refused, Route, Stack, Wire};
 use crate::tables::{InsertError, Room, Tables};
@@ -12,7 +11,7 @@ use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey};
-use netd_common::publish::{Publish, PublishKey};
+use netd_common::publish::{Publish, PublishKey, TCP, UDP};
 use netd_common::sock::{Dialled, SockKey};
 use std::cell::{RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,14 +30,24 @@ pub struct Bytes {
 /// What the stack knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Knowledge {
-    /// By destination.
-    pub routes: BTreeMap<Addr, (u32, Addr)>,
-    /// Where everything else goes: interface and source.
-    pub default_route: Option<(u32, Addr)>,
-    /// What sockets of the host would receive.
-    pub sockets: BTreeSet<FlowKey>,
+    /// Routing, by prefix and its length; the longest counts.
+    pub routes: Vec<([u8; 4], u8, Reach)>,
+    /// Interfaces from which the kernel forwards.
+    pub forwarding: BTreeSet<u32>,
+    /// Protocol, address and port of the host's sockets, open to any peer.
+    pub sockets: BTreeSet<(u8, Addr, u16)>,
     pub now_ns: u64,
     pub random: u32,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Out of this interface, with this source.
+    Via(u32, [u8; 4]),
+    Unreachable,
+    /// To the host itself.
+    Local,
 }
 
 impl Frame for Bytes {
@@ -102,14 +111,25 @@ impl Frame for Bytes {
 
 impl Stack for Bytes {
     fn route(&self, _source: Addr, destination: Addr, _protocol: u8) -> Route {
-        match self.stack.routes.get(&destination).or(self.stack.default_route.as_ref()) {
-            Some(&(ifindex, source)) => Route::Via { ifindex, source },
-            None => Route::Unreachable,
+        if !self.stack.forwarding.contains(&self.ifindex) {
+            return Route::NotForwarded;
+        }
+        let destination = u32::from_be_bytes(destination.octets_v4());
+        let matches = |&&(prefix, len, _): &&([u8; 4], u8, Reach)| {
+            let ignored = 32 - u32::from(len);
+            u64::from(destination ^ u32::from_be_bytes(prefix)) >> ignored == 0
+        };
+        match self.stack.routes.iter().filter(matches).max_by_key(|(_, len, _)| *len) {
+            Some((_, _, Reach::Via(ifindex, source))) => Route::Via { ifindex: *ifindex, source: Addr::v4(*source) },
+            Some((_, _, Reach::Unreachable)) | None => Route::Unreachable,
+            Some((_, _, Reach::Local)) => Route::NotForwarded,
         }
     }
 
     fn has_socket(&self, tuple: &FlowKey) -> bool {
-        self.stack.sockets.contains(&FlowKey { side: 0, ..*tuple })
+        // As the kernel's lookup, which knows no others.
+        matches!(tuple.protocol, TCP | UDP)
+            && self.stack.sockets.contains(&(tuple.protocol, tuple.destination, tuple.destination_port))
     }
 
     fn now_ns(&self) -> u64 {
@@ -232,151 +252,5 @@ impl Tables for Model {
         let mut event = Event::default();
         fill(&mut event);
         self.events.borrow_mut().push(event);
-    }
-}
-
-/// Builds frames, checksums included.
-pub mod packet {
-    use netd_common::publish::{ICMP, TCP, UDP};
-
-    /// An IPv4 packet to be built.
-    #[derive(Clone, Debug)]
-    pub struct Ip {
-        pub from_mac: [u8; 6],
-        pub to_mac: [u8; 6],
-        pub from: [u8; 4],
-        pub to: [u8; 4],
-        pub ttl: u8,
-        pub tos: u8,
-        /// Flags and fragment offset, host order.
-        pub fragment: u16,
-        /// IPv4 options, a multiple of four bytes.
-        pub options: Vec<u8>,
-    }
-
-    impl Ip {
-        /// A frame with this transport header and payload.
-        #[must_use]
-        pub fn frame(&self, protocol: u8, segment: &[u8]) -> Vec<u8> {
-            let header_len = 20 + self.options.len();
-            let mut ip = vec![0x40 | (header_len / 4) as u8, self.tos];
-            ip.extend(((header_len + segment.len()) as u16).to_be_bytes());
-            ip.extend([0x12, 0x34]);
-            ip.extend(self.fragment.to_be_bytes());
-            ip.extend([self.ttl, protocol, 0, 0]);
-            ip.extend(self.from);
-            ip.extend(self.to);
-            ip.extend(&self.options);
-            let sum = checksum(&ip);
-            ip[10..12].copy_from_slice(&sum);
-            let mut frame = Vec::new();
-            frame.extend(self.to_mac);
-            frame.extend(self.from_mac);
-            frame.extend([0x08, 0x00]);
-            frame.extend(ip);
-            frame.extend(segment);
-            frame
-        }
-
-        #[must_use]
-        pub fn tcp(&self, from_port: u16, to_port: u16, flags: u8, payload: &[u8]) -> Vec<u8> {
-            let mut segment = Vec::new();
-            segment.extend(from_port.to_be_bytes());
-            segment.extend(to_port.to_be_bytes());
-            segment.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-            segment.extend(payload);
-            let sum = self.transport_checksum(TCP, &segment);
-            segment[16..18].copy_from_slice(&sum);
-            self.frame(TCP, &segment)
-        }
-
-        #[must_use]
-        pub fn udp(&self, from_port: u16, to_port: u16, payload: &[u8]) -> Vec<u8> {
-            let mut segment = Vec::new();
-            segment.extend(from_port.to_be_bytes());
-            segment.extend(to_port.to_be_bytes());
-            segment.extend(((8 + payload.len()) as u16).to_be_bytes());
-            segment.extend([0, 0]);
-            segment.extend(payload);
-            let sum = match self.transport_checksum(UDP, &segment) {
-                [0, 0] => [0xff, 0xff],
-                sum => sum,
-            };
-            segment[6..8].copy_from_slice(&sum);
-            self.frame(UDP, &segment)
-        }
-
-        /// An ICMP message with an identifier, such as an echo.
-        #[must_use]
-        pub fn icmp(&self, icmp_type: u8, id: u16, payload: &[u8]) -> Vec<u8> {
-            let mut segment = vec![icmp_type, 0, 0, 0];
-            segment.extend(id.to_be_bytes());
-            segment.extend([0, 1]);
-            segment.extend(payload);
-            let sum = checksum(&segment);
-            segment[2..4].copy_from_slice(&sum);
-            self.frame(ICMP, &segment)
-        }
-
-        fn transport_checksum(&self, protocol: u8, segment: &[u8]) -> [u8; 2] {
-            let mut all = Vec::new();
-            all.extend(self.from);
-            all.extend(self.to);
-            all.extend([0, protocol]);
-            all.extend((segment.len() as u16).to_be_bytes());
-            all.extend(segment);
-            checksum(&all)
-        }
-    }
-
-    /// An ARP request (RFC 826).
-    #[must_use]
-    pub fn arp_request(from_mac: [u8; 6], from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
-        let mut frame = vec![0xff; 6];
-        frame.extend(from_mac);
-        frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
-        frame.extend(from_mac);
-        frame.extend(from);
-        frame.extend([0; 6]);
-        frame.extend(to);
-        frame
-    }
-
-    /// The Internet checksum (RFC 1071).
-    #[must_use]
-    pub fn checksum(bytes: &[u8]) -> [u8; 2] {
-        let mut sum = 0_u64;
-        for pair in bytes.chunks(2) {
-            sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-        }
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        (!(sum as u16)).to_be_bytes()
-    }
-
-    /// Whether the IPv4 header's and the transport's checksum of a whole, unfragmented frame are right. A UDP checksum of
-    /// zero is none, and right.
-    #[must_use]
-    pub fn has_right_checksums(frame: &[u8]) -> bool {
-        let ip = &frame[14..];
-        let header_len = usize::from(ip[0] & 0x0f) * 4;
-        let segment = &ip[header_len..];
-        let is_right = |bytes: &[u8]| checksum(bytes) == [0, 0];
-        if !is_right(&ip[..header_len]) {
-            return false;
-        }
-        match ip[9] {
-            ICMP => is_right(segment),
-            UDP if segment[6..8] == [0, 0] => true,
-            TCP | UDP => {
-                let mut all = ip[12..20].to_vec();
-                all.extend([0, ip[9]]);
-                all.extend((segment.len() as u16).to_be_bytes());
-                all.extend(segment);
-                is_right(&all)
-            }
-            _ => true,
-        }
     }
 }

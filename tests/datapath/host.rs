@@ -1,0 +1,85 @@
+//! How does a thread become the host that the rows play on?
+
+use netd_ebpf::testing::world::{
+    API, Container, DB, HOST, LAN, LAN_HOST, LAN_MAC, ROUTER, UPLINK, UPLINK_MAC, WEB, World,
+};
+use nix::sched::{CloneFlags, unshare};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::process::{Command, Stdio};
+
+/// The names of the host's interfaces here.
+const UPLINK_NAME: &str = "uplink";
+const CONTAINERS: [(&str, Container); 3] = [("web", WEB), ("db", DB), ("api", API)];
+
+/// Runs `test` as a host of its own, which is gone afterwards.
+pub fn host(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+        make_interfaces();
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// The interfaces, addresses and routes of [`netd_ebpf::testing::world`], as netd makes them.
+fn make_interfaces() {
+    let mut batch = "link set lo up\n".to_owned();
+    let mut link = |name: &str, index: u32, mac: [u8; 6]| {
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+        batch += &format!("link add {name} index {index} address {mac} type veth peer name {name}0\n");
+        batch += &format!("link set {name} up\nlink set {name}0 up\n");
+    };
+    link(UPLINK_NAME, UPLINK, UPLINK_MAC);
+    link("lan", LAN, LAN_MAC);
+    for (name, container) in CONTAINERS {
+        link(name, container.ifindex, container.gateway_mac());
+    }
+    let [host, lan, router] = [HOST, LAN_HOST, ROUTER].map(Ipv4Addr::from);
+    batch += &format!("addr add {host}/24 dev {UPLINK_NAME}\naddr add {lan}/24 dev lan\n");
+    batch += &format!("route add default via {router}\n");
+    for network in [WEB, API] {
+        let [a, b, c, _] = network.gateway;
+        batch += &format!("addr add {}/32 dev lo\n", Ipv4Addr::from(network.gateway));
+        batch += &format!("route add unreachable {a}.{b}.{c}.0/24\n");
+    }
+    for (name, container) in CONTAINERS {
+        let [address, gateway] = [container.address, container.gateway].map(Ipv4Addr::from);
+        batch += &format!("route add {address}/32 dev {name} src {gateway}\n");
+    }
+    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip(8)");
+    ip.stdin.take().expect("a pipe").write_all(batch.as_bytes()).expect("written");
+    assert!(ip.wait().expect("ip(8)").success(), "ip(8) refuses one of:\n{batch}");
+    for (name, _) in CONTAINERS {
+        set_forwarding(name, true);
+    }
+}
+
+fn set_forwarding(name: &str, is_on: bool) {
+    let path = format!("/proc/sys/net/ipv4/conf/{name}/forwarding");
+    std::fs::write(&path, if is_on { "1" } else { "0" }).unwrap_or_else(|error| panic!("{path}: {error}"));
+}
+
+/// The sockets of a row, closed when dropped.
+#[derive(Default)]
+pub struct Sockets {
+    _udp: Vec<UdpSocket>,
+    _tcp: Vec<TcpListener>,
+}
+
+/// Makes the stack know what the row says that it knows.
+pub fn set_up(world: &World) -> Sockets {
+    set_forwarding(UPLINK_NAME, world.stack.forwarding.contains(&UPLINK));
+    let mut sockets = Sockets::default();
+    for (protocol, address, port) in &world.stack.sockets {
+        let at = SocketAddrV4::new(Ipv4Addr::from(address.octets_v4()), *port);
+        if *protocol == netd_common::publish::TCP {
+            sockets._tcp.push(TcpListener::bind(at).expect("a listener"));
+        } else {
+            sockets._udp.push(UdpSocket::bind(at).expect("a socket"));
+        }
+    }
+    sockets
+}

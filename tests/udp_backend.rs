@@ -1,0 +1,151 @@
+//! Whom do UDP clients talk to after their port has been taken from one container and given to another?
+
+use netd_tests::probe::{self, Mode, Reply};
+use netd_tests::world::{Container, HOST, OUTSIDE, Process, World, at};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+const PORT: &str = "5353:53/udp";
+
+/// Containers `a` and `b` with a server each.
+fn two(world: &World) -> ([Container; 2], [Process; 2]) {
+    let containers = ["a", "b"].map(|name| world.plain(name));
+    let servers =
+        containers.each_ref().map(|container| world.serve(&container.place, &container.name, &["udp/0.0.0.0:53"]));
+    (containers, servers)
+}
+
+fn moves(world: &World, port: &str) {
+    world.netctl_ok(["unpublish", "a", port]);
+    world.netctl_ok(["publish", "b", port]);
+}
+
+/// A program of the host with one connected UDP socket.
+struct Chat(Process);
+
+impl Chat {
+    fn new(world: &World, address: SocketAddr) -> Self {
+        Self(world.probe_on_host(&["chat", &address.to_string()]))
+    }
+
+    fn ask(&mut self) -> io::Result<Reply> {
+        self.0.say("go");
+        probe::from_json(&self.0.line())
+    }
+
+    #[track_caller]
+    fn reaches(&mut self, server: &str) {
+        let reply = self.ask().unwrap_or_else(|error| panic!("{server} does not answer: {error}"));
+        assert_eq!(reply.server, server);
+    }
+
+    /// The socket was destroyed, and says so to whoever sends, so that the program dials anew.
+    #[track_caller]
+    fn is_ended(&mut self) {
+        let error = self.ask().expect_err("its container is not published any more");
+        assert_eq!(error.raw_os_error(), Some(libc::EDESTADDRREQ), "{error}");
+    }
+}
+
+#[test]
+fn a_program_of_the_host_dials_anew() {
+    let world = World::new();
+    let (_containers, _servers) = two(&world);
+    world.netctl_ok(["publish", "a", PORT]);
+    // An IPv4 and an IPv6 socket, by two addresses of the host.
+    let dialled = ["127.0.0.1:5353", "[::ffff:127.0.0.1]:5353", "198.18.0.1:5353"].map(|text| text.parse().unwrap());
+    let mut programs = dialled.map(|address| Chat::new(&world, address));
+    programs.iter_mut().for_each(|program| program.reaches("a"));
+    moves(&world, PORT);
+    programs.iter_mut().for_each(Chat::is_ended);
+    for address in dialled {
+        Chat::new(&world, address).reaches("b");
+    }
+}
+
+#[test]
+fn a_program_that_came_another_way_stays() {
+    let world = World::new();
+    let ([a, _b], _servers) = two(&world);
+    world.netctl_ok(["publish", "a", PORT, "127.0.0.1:5354:53/udp"]);
+    let mut moved = Chat::new(&world, at(Ipv4Addr::LOCALHOST, 5353));
+    let mut by_another_port = Chat::new(&world, at(Ipv4Addr::LOCALHOST, 5354));
+    let mut by_its_own_address = Chat::new(&world, a.at(53));
+    let mut programs = [&mut moved, &mut by_another_port, &mut by_its_own_address];
+    programs.iter_mut().for_each(|program| program.reaches("a"));
+    moves(&world, PORT);
+    moved.is_ended();
+    by_another_port.reaches("a");
+    by_its_own_address.reaches("a");
+}
+
+#[test]
+fn a_port_that_leads_to_the_same_container_ends_nothing() {
+    let world = World::new();
+    let (_containers, _servers) = two(&world);
+    world.netctl_ok(["publish", "a", "127.0.0.1:5353:53/udp", "198.18.0.1:5353:53/udp"]);
+    let mut stays = Chat::new(&world, at(Ipv4Addr::LOCALHOST, 5353));
+    let mut moves = Chat::new(&world, at(HOST, 5353));
+    stays.reaches("a");
+    moves.reaches("a");
+    world.netctl_ok(["unpublish", "a", "198.18.0.1:5353:53/udp"]);
+    moves.is_ended();
+    stays.reaches("a");
+}
+
+#[test]
+fn a_client_outside_reaches_the_other_with_its_next_datagrams() {
+    let world = World::new();
+    let (_containers, _servers) = two(&world);
+    world.netctl_ok(["publish", "a", PORT]);
+    let client = world.outside.run(|| {
+        let socket = probe::udp_from(at(OUTSIDE, 4000))?;
+        socket.connect(at(HOST, 5353))?;
+        Ok::<UdpSocket, io::Error>(socket)
+    });
+    let client = client.expect("a socket");
+    assert_eq!(probe::ask(&client).expect("a answers").server, "a");
+    moves(&world, PORT);
+    for _ in 0..3 {
+        let reply = probe::ask(&client).expect("b answers");
+        assert_eq!((reply.server.as_str(), reply.seen_as), ("b", at(OUTSIDE, 4000)));
+    }
+}
+
+#[test]
+fn flushed_flows_are_forgotten_and_begin_again() {
+    let world = World::new();
+    let (_containers, _servers) = two(&world);
+    world.netctl_ok(["publish", "a", PORT]);
+    world.netctl_ok(["publish", "b", "5354:53/udp"]);
+    let ask = |port: u16| world.outside.run(|| probe::dial(Mode::UdpConnected, at(HOST, port))).expect("an answer");
+    let owners = || {
+        let mut owners: Vec<String> =
+            world.flows().iter().map(|flow| flow["container"].as_str().expect("a name").to_owned()).collect();
+        owners.sort_unstable();
+        owners
+    };
+    let entries = || {
+        let maps = world.netctl_json(["status"])["maps"].clone();
+        let flows = maps.as_array().expect("maps").iter().find(|map| map["name"] == "FLOWS").cloned();
+        flows.expect("FLOWS")["entries"].as_u64().expect("a number")
+    };
+    for port in [5353, 5353, 5354] {
+        ask(port);
+    }
+    let held = world.outside.run(|| probe::udp_from(at(OUTSIDE, 4000))).expect("a socket");
+    held.connect(at(HOST, 5353)).expect("connected");
+    assert_eq!(probe::ask(&held).expect("a answers").server, "a");
+    assert_eq!(owners(), ["a", "a", "a", "b"]);
+    assert_eq!(entries(), 8);
+
+    assert_eq!(world.netctl_json(["flow", "flush", "a"])["flushed"], 3);
+    assert_eq!(owners(), ["b"]);
+    assert_eq!(entries(), 2, "both entries of a flow go");
+    assert_eq!(probe::ask(&held).expect("a answers").server, "a");
+    assert_eq!(owners(), ["a", "b"]);
+
+    assert_eq!(world.netctl_ok(["flow", "flush"]), "2 flushed\n");
+    assert_eq!((owners().len(), entries()), (0, 0));
+    assert!(world.netctl_refused(["flow", "flush", "c"]).contains("no container named \"c\""));
+}
