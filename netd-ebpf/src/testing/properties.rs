@@ -84,11 +84,7 @@ fn is_plain(frame: &[u8]) -> bool {
     let header_len = usize::from(ip[0] & 0x0f) * 4;
     let total_len = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
     let min_len = if ip[9] == TCP { 20 } else { 8 };
-    total_len == ip.len()
-        && header_len >= 20
-        && total_len >= header_len + min_len
-        && ip[6] & 0x3f == 0
-        && ip[7] == 0
+    total_len == ip.len() && header_len >= 20 && total_len >= header_len + min_len && ip[6] & 0x3f == 0 && ip[7] == 0
 }
 
 /// What must hold of every frame that ran, whatever it was.

@@ -4,7 +4,7 @@
 
 use super::bpf;
 use super::datapath::COLLECTOR;
-use super::purge::Doomed;
+use super::purge::{Dialled, Doomed};
 use crate::reconcile::op::FlowSelector;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
@@ -12,6 +12,7 @@ use netd_common::drop::{Counter, Hook, Outcome, counter_index};
 use netd_common::event::Event;
 use netd_common::flow::{Flow, FlowKey, Nominee, REPLY};
 use netd_common::limits::NOMINEES_MAX;
+use netd_common::publish::{Publish, PublishKey};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -35,6 +36,7 @@ pub struct MapFill {
 pub struct Reader {
     flows: MapData,
     by_key: HashMap<MapData, FlowKey, Flow>,
+    published: HashMap<MapData, PublishKey, Publish>,
     counters: PerCpuArray<MapData, Counter>,
     filling: Vec<(&'static str, MapData)>,
     collector: SchedClassifier,
@@ -58,6 +60,7 @@ impl Reader {
         Ok(Self {
             flows: open("FLOWS")?,
             by_key: HashMap::try_from(Map::LruHashMap(open("FLOWS")?)).map_err(io::Error::other)?,
+            published: HashMap::try_from(Map::HashMap(open("PUBLISHED")?)).map_err(io::Error::other)?,
             counters: PerCpuArray::try_from(counters).map_err(io::Error::other)?,
             filling,
             collector: SchedClassifier::from_pin(pins.join("programs").join(COLLECTOR)).map_err(io::Error::other)?,
@@ -78,14 +81,20 @@ impl Reader {
     /// # Errors
     /// When the kernel refuses to read or to delete.
     pub fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
-        let chosen = endpoints.map(|endpoints| {
-            let selectors: Vec<FlowSelector> = endpoints.iter().copied().map(FlowSelector::Endpoint).collect();
-            Doomed::new(&selectors)
-        });
+        let Some(endpoints) = endpoints else { return self.forget_if(|_, _| true) };
+        let selectors: Vec<FlowSelector> = endpoints.iter().copied().map(FlowSelector::Endpoint).collect();
+        self.forget(&Doomed::new(&selectors))
+    }
+
+    fn forget(&self, doomed: &Doomed) -> io::Result<u64> {
+        self.forget_if(|key, flow| doomed.contains(key, flow))
+    }
+
+    fn forget_if(&self, goes: impl Fn(&FlowKey, &Flow) -> bool) -> io::Result<u64> {
         let mut doomed = Vec::new();
         let mut flows = 0;
         self.flows(&mut |key, flow| {
-            if chosen.as_ref().is_none_or(|chosen| chosen.contains(key, flow)) {
+            if goes(key, flow) {
                 flows += u64::from(flow.flags & REPLY == 0);
                 // The partner has its own turn too: a packet between the two would have written it again.
                 doomed.extend([*key, flow.partner_key(key)]);
@@ -149,19 +158,26 @@ impl Reader {
             .collect()
     }
 
-    /// Deletes the flows that are over; returns how many flows that were. Called every few seconds.
+    /// Deletes the flows that are over, and those whose port is published no more: an agent that was killed may not have
+    /// come to that. Returns how many flows that were. Called every few seconds.
     ///
     /// # Errors
-    /// When the kernel refuses to read, or to run the collector.
+    /// When the kernel refuses to read, to delete or to run the collector.
     pub fn collect_garbage(&self) -> io::Result<u64> {
         let now_ns = monotonic_ns();
         let mut nominees = Vec::new();
+        let mut dialled = Dialled::default();
         self.flows(&mut |key, flow| {
+            dialled.note(key, flow);
             if flow.is_expired(key.protocol, now_ns) {
                 nominees.push(Nominee { key: *key, seen_ns: flow.seen_ns });
             }
         })?;
-        nominees.chunks(NOMINEES_MAX).map(|chunk| self.run_collector(chunk)).sum()
+        let orphans = dialled.orphans(|key| self.published.get(key, 0).ok().map(|publish| publish.endpoint));
+        let orphaned = if orphans.is_empty() { 0 } else { self.forget(&Doomed::new(&orphans))? };
+        let over: u64 =
+            nominees.chunks(NOMINEES_MAX).map(|chunk| self.run_collector(chunk)).sum::<io::Result<u64>>()?;
+        Ok(orphaned + over)
     }
 
     fn run_collector(&self, nominees: &[Nominee]) -> io::Result<u64> {

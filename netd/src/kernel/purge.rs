@@ -3,6 +3,7 @@
 use crate::reconcile::op::FlowSelector;
 use netd_common::Addr;
 use netd_common::flow::{Flow, FlowKey, PUBLISHED, REPLY};
+use netd_common::publish::PublishKey;
 use std::collections::HashSet;
 
 /// Many selectors as one question, asked of each entry of the table once.
@@ -38,22 +39,52 @@ impl Doomed {
     }
 
     fn contains_published(&self, key: &FlowKey, flow: &Flow) -> bool {
-        // What the opener dialled.
-        let (address, port) = if flow.flags & REPLY == 0 {
-            (key.destination, key.destination_port)
-        } else {
-            (flow.source, flow.source_port)
-        };
-        let any = if address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 };
-        [address, any].iter().any(|&address| self.publishes.contains(&(flow.owner, key.protocol, address, port)))
+        let dialled = dialled(key, flow);
+        let contains = |address| self.publishes.contains(&(flow.owner, dialled.protocol, address, dialled.port));
+        contains(dialled.address) || contains(any_of(dialled.address))
     }
+}
+
+/// The published ports that flows came through, to find those that are published no more.
+#[derive(Debug, Default)]
+pub struct Dialled(HashSet<(u32, PublishKey)>);
+
+impl Dialled {
+    pub fn note(&mut self, key: &FlowKey, flow: &Flow) {
+        if flow.flags & PUBLISHED != 0 {
+            self.0.insert((flow.owner, dialled(key, flow)));
+        }
+    }
+
+    /// The flows whose port leads to their container no more. `leads_to` gives the endpoint that a key of `PUBLISHED`
+    /// leads to now; asked after the flows were noted, it knows the port of each flow that is not to go.
+    #[must_use]
+    pub fn orphans(&self, leads_to: impl Fn(&PublishKey) -> Option<u32>) -> Vec<FlowSelector> {
+        let is_orphan = |(owner, key): &&(u32, PublishKey)| {
+            let any = PublishKey { address: any_of(key.address), ..*key };
+            leads_to(key).or_else(|| leads_to(&any)) != Some(*owner)
+        };
+        let selector = |(endpoint, key): &(u32, PublishKey)| FlowSelector::Publish { key: *key, endpoint: *endpoint };
+        self.0.iter().filter(is_orphan).map(selector).collect()
+    }
+}
+
+/// What the opener dialled, as the exact key of a publish.
+const fn dialled(key: &FlowKey, flow: &Flow) -> PublishKey {
+    let (address, port) =
+        if flow.flags & REPLY == 0 { (key.destination, key.destination_port) } else { (flow.source, flow.source_port) };
+    PublishKey { address, port, protocol: key.protocol, pad: 0 }
+}
+
+const fn any_of(address: Addr) -> Addr {
+    if address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use netd_common::flow::{INSIDE, OUTSIDE};
-    use netd_common::publish::{PublishKey, TCP, UDP};
+    use netd_common::publish::{TCP, UDP};
 
     const HOST: Addr = Addr::v4([198, 18, 0, 1]);
 
@@ -90,6 +121,25 @@ mod tests {
 
     fn published(address: Addr, port: u16, protocol: u8, endpoint: u32) -> bool {
         dooms(FlowSelector::Publish { key: PublishKey { address, port, protocol, pad: 0 }, endpoint })
+    }
+
+    #[test]
+    fn a_flow_whose_port_leads_elsewhere_or_nowhere_is_an_orphan() {
+        let mut dialled = Dialled::default();
+        for (key, flow) in pair() {
+            dialled.note(&key, &flow);
+        }
+        let exact = PublishKey { address: HOST, port: 8080, protocol: TCP, pad: 0 };
+        let any = PublishKey { address: Addr::ANY_V4, ..exact };
+        let orphans = |leads: &[(PublishKey, u32)]| {
+            dialled.orphans(|key| leads.iter().find(|(published, _)| published == key).map(|(_, endpoint)| *endpoint))
+        };
+        assert_eq!(orphans(&[(exact, 7)]), []);
+        assert_eq!(orphans(&[(any, 7)]), []);
+        let gone = [FlowSelector::Publish { key: exact, endpoint: 7 }];
+        assert_eq!(orphans(&[]), gone);
+        assert_eq!(orphans(&[(any, 8)]), gone);
+        assert_eq!(orphans(&[(exact, 8), (any, 7)]), gone, "an exact address comes first");
     }
 
     #[test]
