@@ -126,7 +126,7 @@ impl Kernel {
         let map: PerCpuArray<_, Counter> = self.object.map("COUNTERS").expect("a map").try_into().expect("an array");
         let mut counters = Counters::new();
         for &hook in Hook::ALL {
-            for outcome in (0..Outcome::COUNT as u8).filter_map(Outcome::from_u8) {
+            for outcome in (0..Outcome::COUNT).filter_map(Outcome::from_number) {
                 let slots = map.get(&counter_index(hook, outcome), 0).expect("a counter");
                 for slot in slots.iter().filter(|slot| slot.packets != 0) {
                     add(counters.entry((hook, outcome)).or_default(), *slot);
