@@ -7,6 +7,7 @@ use netd::kernel::netlink::{Netlink, Watch};
 use netd::kernel::netns::made::Made;
 use netd::kernel::netns::{self, Files};
 use netd::kernel::sockets::{self, Connected};
+use netd::model::command::NamespaceAt;
 use netd::reconcile::target::{Link, Route, Target};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -320,7 +321,7 @@ fn what_others_made_is_left_alone() {
             assert!(refused.to_string().contains("netd"), "{refused}");
         }
         assert_eq!((ip("-o -d addr"), ip("route show table all")), before);
-        assert!(netns::is_namespace(&host.path("theirs")));
+        assert_eq!(netns::namespace_at(&host.path("theirs")), NamespaceAt::Other);
         netns::delete(&host.path("theirs")).expect("deleted");
 
         // What a container does inside its namespace is its own.

@@ -12,7 +12,7 @@ use crate::kernel::facts::NodeFacts;
 use crate::kernel::flows::Reader;
 use crate::kernel::linux::Linux;
 use crate::kernel::{self, Kernel as _, datapath, linux, mounts, process};
-use crate::model::command::{Command, Context};
+use crate::model::command::{Command, Context, NamespaceAt};
 use crate::reconcile::run::{Wiring, run as reconcile};
 use crate::reconcile::status::Status;
 use crate::store::{Store, WriteError};
@@ -242,6 +242,7 @@ fn install_builtins(store: &Store, machine: &Machine, facts: NodeFacts) -> Resul
         facts,
         host_sockets: machine.bound_sockets().map_err(DaemonError::io("the host's sockets"))?,
         namespaces: machine.namespaces().map_err(DaemonError::io("the namespaces"))?,
+        given_namespace: NamespaceAt::Nothing,
     };
     store.write(&Command::InstallBuiltins, &context)?;
     Ok(())

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::records::View;
 use crate::files;
 use crate::kernel::facts::NodeFacts;
-use crate::model::command::{Command, Context, Refusal};
+use crate::model::command::{Command, ContainerSpec, Context, NamespaceAt, Refusal};
 use crate::model::port_map::PortMap;
 use crate::model::state::{PublishKey, State};
 use crate::reconcile::status::{Object, Status};
@@ -88,6 +88,10 @@ impl<H: Host> Api<H> {
                 .bound_sockets()
                 .map_err(|source| Error::Host { what: "the host's sockets", source })?,
             namespaces: self.host.namespaces().map_err(|source| Error::Host { what: "the namespaces", source })?,
+            given_namespace: match command {
+                Command::CreateContainer(ContainerSpec { netns: Some(path), .. }) => self.host.namespace_at(path),
+                _ => NamespaceAt::Nothing,
+            },
         };
         let only_one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.state.borrow().clone();

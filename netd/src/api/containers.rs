@@ -6,7 +6,7 @@ use super::error::Error;
 use super::extract::{Asked, Body, Wait};
 use super::host::Host;
 use super::records::{ContainerRecord, RemovedRecord};
-use crate::model::command::{Command, ContainerSpec};
+use crate::model::command::{Command, ContainerSpec, NamespaceAt};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -81,10 +81,9 @@ async fn prune<H: Host>(
     let looking = Arc::clone(&api);
     let removed = blocking(move || {
         let state = looking.state.borrow().clone();
-        let gone = state
-            .containers
-            .values()
-            .filter(|container| container.netns.as_ref().is_some_and(|path| !looking.host.is_namespace(path)));
+        let gone = state.containers.values().filter(|container| {
+            container.netns.as_ref().is_some_and(|path| looking.host.namespace_at(path) == NamespaceAt::Nothing)
+        });
         Ok(gone.map(|container| container.name.clone()).collect::<Vec<_>>())
     })
     .await?;

@@ -89,6 +89,8 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         }
         Refusal::BadName { .. }
         | Refusal::RelativeNamespace { .. }
+        | Refusal::NoNamespace { .. }
+        | Refusal::HostNamespace { .. }
         | Refusal::NotHostAddress { .. }
         | Refusal::AddressOutside { .. }
         | Refusal::BadMac { .. }

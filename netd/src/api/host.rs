@@ -2,7 +2,7 @@
 
 use crate::kernel::flows::{MapFill, Reader};
 use crate::kernel::{flows, netns, sockets};
-use crate::model::command::HostSocket;
+use crate::model::command::{HostSocket, NamespaceAt};
 use netd_common::drop::{Counter, Hook, Outcome};
 use netd_common::flow::{Flow, FlowKey};
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
     /// When the folder cannot be read.
     fn namespaces(&self) -> io::Result<BTreeSet<String>>;
 
-    fn is_namespace(&self, path: &Path) -> bool;
+    fn namespace_at(&self, path: &Path) -> NamespaceAt;
 
     /// Calls `each` for every entry of the flow table.
     ///
@@ -89,8 +89,8 @@ impl Host for Linux {
         netns::names(&self.netns_dir)
     }
 
-    fn is_namespace(&self, path: &Path) -> bool {
-        netns::is_namespace(path)
+    fn namespace_at(&self, path: &Path) -> NamespaceAt {
+        netns::namespace_at(path)
     }
 
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {

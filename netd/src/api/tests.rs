@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::flows::MapFill;
-use crate::model::command::{Command, Context, HostSocket};
+use crate::model::command::{Command, Context, HostSocket, NamespaceAt};
 use crate::model::state::{Protocol, PublishKey};
 use crate::reconcile::status::Object;
 use axum::body::Body;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use tower::ServiceExt as _;
 
 const NOW_NS: u64 = 100_000_000_000;
@@ -27,6 +27,7 @@ struct Machine {
     drawn: AtomicU8,
     flows: Vec<(FlowKey, Flow)>,
     broken: bool,
+    seen_mortal: AtomicBool,
     flushed: Arc<Mutex<Vec<Option<BTreeSet<u32>>>>>,
 }
 
@@ -48,8 +49,10 @@ impl Host for Machine {
         Ok(["theirs".to_owned()].into())
     }
 
-    fn is_namespace(&self, path: &Path) -> bool {
-        !path.ends_with("gone")
+    fn namespace_at(&self, path: &Path) -> NamespaceAt {
+        // One that is asked for a second time has ended meanwhile.
+        let is_gone = path.ends_with("mortal") && self.seen_mortal.swap(true, Ordering::Relaxed);
+        if is_gone { NamespaceAt::Nothing } else { NamespaceAt::Other }
     }
 
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
@@ -127,6 +130,7 @@ impl World {
             facts: facts.clone(),
             host_sockets: BTreeSet::new(),
             namespaces: BTreeSet::new(),
+            given_namespace: NamespaceAt::Other,
         };
         store.write(&Command::InstallBuiltins, &context).expect("the built-in networks");
         let (status, status_reader) = watch::channel(Arc::new(Status::default()));
@@ -408,7 +412,7 @@ async fn only_containers_whose_own_namespace_is_gone_are_pruned() {
     let world = World::new(Machine::default());
     world.create(json!({"name": "ours"})).await;
     world.create(json!({"name": "theirs1", "netns": "/proc/1/ns/net"})).await;
-    world.create(json!({"name": "theirs2", "netns": "/proc/2/ns/gone"})).await;
+    world.create(json!({"name": "theirs2", "netns": "/proc/2/ns/mortal"})).await;
     let (status, record) = world.ask("POST", "/v1/containers:prune", Value::Null).await;
     assert_eq!((status, record), (StatusCode::OK, json!({"removed": ["theirs2"]})));
     assert_eq!(world.ask("POST", "/v1/containers:prune", Value::Null).await.1, json!({"removed": []}));

@@ -27,7 +27,8 @@ pub fn helpers() -> io::Result<Vec<(&'static str, bool)>> {
         ("bpf_redirect_peer", BpfHelper::BPF_FUNC_redirect_peer),
         ("bpf_redirect_neigh", BpfHelper::BPF_FUNC_redirect_neigh),
         ("bpf_fib_lookup", BpfHelper::BPF_FUNC_fib_lookup),
-        ("bpf_csum_diff", BpfHelper::BPF_FUNC_csum_diff),
+        ("bpf_loop", BpfHelper::BPF_FUNC_loop),
+        ("bpf_skc_lookup_tcp", BpfHelper::BPF_FUNC_skc_lookup_tcp),
     ]
     .into_iter()
     .map(|(name, helper)| {

@@ -104,6 +104,19 @@ pub struct Context {
     pub host_sockets: BTreeSet<HostSocket>,
     /// Namespace files that stand in the netns folder already: such names are not taken over.
     pub namespaces: BTreeSet<String>,
+    /// What stands at the path of a container's `--netns`.
+    pub given_namespace: NamespaceAt,
+}
+
+/// What stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceAt {
+    /// A network namespace.
+    Other,
+    /// The host's own network namespace.
+    Host,
+    /// No network namespace.
+    Nothing,
 }
 
 /// A socket of the host that would answer at a port: a TCP listener or a bound UDP socket.

@@ -30,6 +30,12 @@ pub enum Refusal {
     #[error("the namespace {} is used by container \"{container}\" already; remove that first", path.display())]
     NamespaceInUse { path: PathBuf, container: String },
 
+    #[error("there is no network namespace at {}; make it first, or leave --netns out and netd makes one", path.display())]
+    NoNamespace { path: PathBuf },
+
+    #[error("{} is the host's own network namespace; use --network host", path.display())]
+    HostNamespace { path: PathBuf },
+
     #[error("the namespace path \"{}\" is not absolute; write it from the root, such as /run/netns/web", path.display())]
     RelativeNamespace { path: PathBuf },
 
@@ -152,6 +158,8 @@ impl Refusal {
             Self::NamespaceExists { .. } => "namespace_exists",
             Self::NamespaceInUse { .. } => "namespace_in_use",
             Self::RelativeNamespace { .. } => "relative_namespace",
+            Self::NoNamespace { .. } => "no_namespace",
+            Self::HostNamespace { .. } => "host_namespace",
             Self::PortPublished { .. } => "port_published",
             Self::PortBound { .. } => "port_bound",
             Self::NoFreePort { .. } => "no_free_port",

@@ -1,6 +1,6 @@
 //! What do tests ask for?
 
-use super::command::{Command, ContainerSpec, Context, NetworkSpec, Unpublish};
+use super::command::{Command, ContainerSpec, Context, NamespaceAt, NetworkSpec, Unpublish};
 use super::state::State;
 use crate::model::node::{NodeFacts, Uplink};
 use proptest::prelude::*;
@@ -24,6 +24,7 @@ pub fn context() -> Context {
         facts: facts(),
         host_sockets: BTreeSet::new(),
         namespaces: BTreeSet::new(),
+        given_namespace: NamespaceAt::Other,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod made;
 
 pub use exec::{Files, exec};
 
+use crate::model::command::NamespaceAt;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -76,10 +77,16 @@ pub fn names(folder: &Path) -> io::Result<BTreeSet<String>> {
     entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-/// Whether `path` is a network namespace's file.
+/// Whether `path` is a network namespace's file, and which one's.
 #[must_use]
-pub fn is_namespace(path: &Path) -> bool {
-    open(path).is_ok()
+pub fn namespace_at(path: &Path) -> NamespaceAt {
+    // Two files are one namespace when device and inode are the same (namespaces(7)).
+    let identity = |file: File| file.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
+    match open(path).ok().and_then(identity) {
+        None => NamespaceAt::Nothing,
+        found if found == File::open(OWN).ok().and_then(identity) => NamespaceAt::Host,
+        Some(_) => NamespaceAt::Other,
+    }
 }
 
 /// Opens a network namespace's file. Anything else, such as a plain file that was left behind, is `InvalidInput`.
@@ -157,11 +164,11 @@ mod tests {
 
     #[test]
     fn only_network_namespaces_are_namespaces() {
-        assert!(is_namespace(Path::new(OWN)));
-        assert!(!is_namespace(Path::new("/proc/thread-self/ns/mnt")));
-        assert!(!is_namespace(Path::new("/proc/thread-self/ns/no-such")));
+        assert_eq!(namespace_at(Path::new(OWN)), NamespaceAt::Host);
+        assert_eq!(namespace_at(Path::new("/proc/thread-self/ns/mnt")), NamespaceAt::Nothing);
+        assert_eq!(namespace_at(Path::new("/proc/thread-self/ns/no-such")), NamespaceAt::Nothing);
         let plain = tempfile::NamedTempFile::new().expect("a file");
-        assert!(!is_namespace(plain.path()));
+        assert_eq!(namespace_at(plain.path()), NamespaceAt::Nothing);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::network::BRIDGE;
 use super::{Effect, check_name, identifier, take_number};
-use crate::model::command::{ContainerSpec, Context};
+use crate::model::command::{ContainerSpec, Context, NamespaceAt};
 use crate::model::ipam;
 use crate::model::refusal::{Kind, Refusal};
 use crate::model::state::{Container, Driver, Endpoint, Mac, Mode, Network, State, Subnet};
@@ -108,6 +108,11 @@ impl State {
         }
         if !path.is_absolute() {
             return Err(Refusal::RelativeNamespace { path: path.clone() });
+        }
+        match context.given_namespace {
+            NamespaceAt::Other => {}
+            NamespaceAt::Host => return Err(Refusal::HostNamespace { path: path.clone() }),
+            NamespaceAt::Nothing => return Err(Refusal::NoNamespace { path: path.clone() }),
         }
         match self.containers.values().find(|other| other.netns.as_ref() == Some(path)) {
             Some(other) => Err(Refusal::NamespaceInUse { path: path.clone(), container: other.name.clone() }),

@@ -1,6 +1,6 @@
 //! Does every rule hold, in the words promised?
 
-use crate::model::command::{Command, ContainerSpec, Context, HostSocket, NetworkSpec, Unpublish};
+use crate::model::command::{Command, ContainerSpec, Context, HostSocket, NamespaceAt, NetworkSpec, Unpublish};
 use crate::model::state::{Mode, Protocol, PublishKey, State};
 use crate::model::testing::{any_command, container, context, network, publish, state};
 use proptest::prelude::*;
@@ -537,4 +537,23 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_given_namespace_is_another_one_and_is_there() {
+    let refused = |given_namespace| {
+        let context = Context { given_namespace, ..context() };
+        let spec = ContainerSpec { netns: Some("/run/netns/x".into()), ..container("new") };
+        State::clone(&state()).apply(&Command::CreateContainer(spec), &context).map_err(|refusal| refusal.to_string())
+    };
+    assert_eq!(refused(NamespaceAt::Other), Ok(()));
+    assert_eq!(
+        refused(NamespaceAt::Host),
+        Err("/run/netns/x is the host's own network namespace; use --network host".to_owned())
+    );
+    assert_eq!(
+        refused(NamespaceAt::Nothing),
+        Err("there is no network namespace at /run/netns/x; make it first, or leave --netns out and netd makes one"
+            .to_owned())
+    );
 }
