@@ -90,11 +90,30 @@ fn l5_a_deleted_namespace_comes_back() {
 #[test]
 fn l5_a_deleted_map_entry_comes_back() {
     let (world, web, _servers) = world_with_web();
-    for map in ["PUBLISHED", "ENDPOINTS", "PORTS_BY_IF", "LOCAL_ADDRS", "UPLINKS", "FDB"] {
-        assert!(delete_entries(&world, map) > 0, "{map} has entries");
-    }
-    assert!(world.outside.run(|| probe::dial(Mode::UdpConnected, at(HOST, 8080))).is_err(), "the entries are gone");
-    wait_until("the map entries", PASS, || world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).is_ok());
+    // Again when netd happened to look meanwhile.
+    wait_until("the entries are gone", TOLD, || {
+        for map in ["PUBLISHED", "ENDPOINTS", "PORTS_BY_IF", "LOCAL_ADDRS", "UPLINKS", "FDB"] {
+            assert!(delete_entries(&world, map) > 0, "{map} has entries");
+        }
+        world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).is_err()
+    });
+    wait_until("the map entries", PASS, || failures(&world, &web).is_empty());
+    all_works(&world, &web);
+}
+
+#[test]
+fn l5_detached_programs_are_attached_again() {
+    let (world, web, _servers) = world_with_web();
+    let links = || std::fs::read_dir(world.pins().join("links")).expect("the folder of pinned links").flatten();
+    assert!(links().count() >= 13, "two at the uplink, one at the container, ten at the cgroup");
+    // Again when netd happened to look meanwhile.
+    wait_until("nothing is attached", TOLD, || {
+        for link in links() {
+            world.host.ok(["bpftool", "link", "detach", "pinned", &link.path().display().to_string()]);
+        }
+        world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).is_err()
+    });
+    wait_until("the programs", PASS, || failures(&world, &web).is_empty());
     all_works(&world, &web);
 }
 
@@ -176,6 +195,12 @@ fn all_works(world: &World, web: &Container) {
     wait_until("every object is ready", TOLD, || {
         world.netctl_json(["status"])["objects"].as_array().is_some_and(Vec::is_empty)
     });
+    assert_eq!(failures(world, web), Vec::<String>::new());
+}
+
+/// The paths of the container that do not work.
+fn failures(world: &World, web: &Container) -> Vec<String> {
+    let mut failures = Vec::new();
     for mode in Mode::ALL {
         let paths = [
             ("published", world.outside.run(|| probe::dial(mode, at(HOST, 8080)))),
@@ -183,10 +208,10 @@ fn all_works(world: &World, web: &Container) {
             ("localhost", world.dial_from_host(mode, at(Ipv4Addr::LOCALHOST, 8080))),
             ("host", world.dial_from_host(mode, web.at(80))),
         ];
-        for (path, reply) in paths {
-            assert!(reply.is_ok(), "{path} by {mode:?}: {reply:?}");
-        }
+        let failed = paths.into_iter().filter_map(|(path, reply)| Some((path, reply.err()?)));
+        failures.extend(failed.map(|(path, error)| format!("{path} by {mode:?}: {error}")));
     }
+    failures
 }
 
 /// Deletes every entry of a pinned map behind netd's back; how many.

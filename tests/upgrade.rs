@@ -7,8 +7,8 @@ use std::fs;
 const TCP: [&str; 1] = ["tcp/0.0.0.0:80"];
 
 /// Crashes netd under clients on every path, changes what it left in bpffs, starts it again, and expects that no client
-/// has seen any of it.
-fn taken_over(change: impl FnOnce(&World)) -> World {
+/// has seen more of it than `lost_max` connections that ended.
+fn taken_over(lost_max: u64, change: impl FnOnce(&World)) -> World {
     let world = World::new();
     let web = world.container("web", ["-p", "8080:80"]);
     let client = world.plain("client");
@@ -26,7 +26,7 @@ fn taken_over(change: impl FnOnce(&World)) -> World {
     world.start();
     get_on();
     for (tally, path) in clients.into_iter().map(Hammer::stop).zip(["published", "outside", "hairpin"]) {
-        assert_eq!(tally.failures(), 0, "{path}: {tally:?}");
+        assert!(tally.failures() <= lost_max, "{path}: {tally:?}");
     }
     drop(servers);
     world
@@ -34,7 +34,9 @@ fn taken_over(change: impl FnOnce(&World)) -> World {
 
 #[test]
 fn another_layout_of_the_maps_is_an_upgrade() {
-    let world = taken_over(|world| {
+    // Flows of another layout are not kept: what a client has open when the programs change ends, and a client here has
+    // one connection at a time.
+    let world = taken_over(1, |world| {
         fs::rename(world.pins(), world.pins().with_file_name("v0")).expect("the former version's folder");
     });
     assert!(!world.pins().with_file_name("v0").exists(), "the former version's pins are gone");
@@ -45,7 +47,7 @@ fn another_layout_of_the_maps_is_an_upgrade() {
 
 #[test]
 fn a_pinned_map_of_another_shape_is_not_used() {
-    let world = taken_over(|world| {
+    let world = taken_over(0, |world| {
         let pin = world.pins().join("PUBLISHED");
         fs::remove_file(&pin).expect("the pin");
         let pin = pin.to_str().expect("a path in UTF-8").to_owned();
