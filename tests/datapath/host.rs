@@ -1,5 +1,6 @@
 //! How does a thread become the host that the rows play on?
 
+use netd_ebpf::testing::model::Socket;
 use netd_ebpf::testing::world::{
     API, Container, DB, HOST, LAN, LAN_HOST, LAN_MAC, ROUTER, UPLINK, UPLINK_MAC, WEB, World,
 };
@@ -73,13 +74,18 @@ pub struct Sockets {
 pub fn set_up(world: &World) -> Sockets {
     set_forwarding(UPLINK_NAME, world.stack.forwarding.contains(&UPLINK));
     let mut sockets = Sockets::default();
-    for (protocol, address, port) in &world.stack.sockets {
-        let at = SocketAddrV4::new(Ipv4Addr::from(address.octets_v4()), *port);
+    let at = |address: netd_common::Addr, port| SocketAddrV4::new(Ipv4Addr::from(address.octets_v4()), port);
+    for Socket { protocol, address, port, peer } in &world.stack.sockets {
+        let own = at(*address, *port);
         if *protocol == netd_common::publish::TCP {
-            sockets._tcp.push(TcpListener::bind(at).expect("a listener"));
-        } else {
-            sockets._udp.push(UdpSocket::bind(at).expect("a socket"));
+            sockets._tcp.push(TcpListener::bind(own).expect("a listener"));
+            continue;
         }
+        let socket = UdpSocket::bind(own).expect("a socket");
+        if let Some((peer, peer_port)) = peer {
+            socket.connect(at(*peer, *peer_port)).expect("a route");
+        }
+        sockets._udp.push(socket);
     }
     sockets
 }

@@ -12,7 +12,7 @@ use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey};
-use netd_common::publish::{Publish, PublishKey, TCP, UDP};
+use netd_common::publish::{Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,10 +37,29 @@ pub struct Knowledge {
     pub routes: Vec<([u8; 4], u8, Reach)>,
     /// Interfaces from which the kernel forwards.
     pub forwarding: BTreeSet<u32>,
-    /// Protocol, address and port of the host's sockets, open to any peer.
-    pub sockets: BTreeSet<(u8, Addr, u16)>,
+    pub sockets: BTreeSet<Socket>,
     pub now_ns: u64,
     pub random: u32,
+}
+
+/// A socket of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Socket {
+    /// TCP, which listens, or UDP.
+    pub protocol: u8,
+    pub address: Addr,
+    pub port: u16,
+    /// The only peer of a socket that is connected.
+    pub peer: Option<(Addr, u16)>,
+}
+
+impl Socket {
+    /// Whether it would receive a packet with this tuple.
+    #[must_use]
+    pub fn receives(&self, tuple: &FlowKey) -> bool {
+        (self.protocol, self.address, self.port) == (tuple.protocol, tuple.destination, tuple.destination_port)
+            && self.peer.is_none_or(|peer| peer == (tuple.source, tuple.source_port))
+    }
 }
 
 /// Where a route leads.
@@ -130,9 +149,7 @@ impl Stack for Bytes {
     }
 
     fn has_socket(&self, tuple: &FlowKey) -> bool {
-        // As the kernel's lookup, which knows no others.
-        matches!(tuple.protocol, TCP | UDP)
-            && self.stack.sockets.contains(&(tuple.protocol, tuple.destination, tuple.destination_port))
+        self.stack.sockets.iter().any(|socket| socket.receives(tuple))
     }
 
     fn now_ns(&self) -> u64 {

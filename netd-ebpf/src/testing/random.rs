@@ -87,7 +87,14 @@ pub fn world(random: &mut Random) -> World {
     }
     for _ in 0..2 {
         let (protocol, port) = (random.pick(&[TCP, UDP]), random.pick(&PORTS));
-        world.listen(protocol, HOST, port);
+        if world.stack.sockets.iter().any(|socket| (socket.protocol, socket.port) == (protocol, port)) {
+            continue;
+        }
+        if protocol == UDP && random.once_in(2) {
+            world.connect(HOST, port, random.pick(&[REMOTE, REMOTE_2]), random.pick(&PORTS));
+        } else {
+            world.listen(protocol, HOST, port);
+        }
     }
     if random.once_in(3) {
         world.stack.forwarding.insert(UPLINK);

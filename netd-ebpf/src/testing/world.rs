@@ -4,13 +4,13 @@
 //! interfaces when the rows are played in the kernel, so nothing here may differ from row to row but what the maps hold,
 //! which sockets are open, and whether the uplink forwards.
 
-use super::model::{Bytes, Knowledge, Model, Reach};
+use super::model::{Bytes, Knowledge, Model, Reach, Socket};
 use super::packet::Ip;
 use netd_common::Addr;
 use netd_common::drop::Hook;
 use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::fdb::{FdbEntry, FdbKey};
-use netd_common::publish::{Publish, PublishKey};
+use netd_common::publish::{Publish, PublishKey, UDP};
 use std::cell::Cell;
 
 /// The uplink's interface index, its MAC and IPv4 address. Indexes below a hundred may be taken by devices that every
@@ -229,9 +229,15 @@ impl World {
         self.model.publishes.insert(key, publish);
     }
 
-    /// Opens a socket of the host.
+    /// Opens a socket of the host to any peer.
     pub fn listen(&mut self, protocol: u8, address: [u8; 4], port: u16) {
-        self.stack.sockets.insert((protocol, Addr::v4(address), port));
+        self.stack.sockets.insert(Socket { protocol, address: Addr::v4(address), port, peer: None });
+    }
+
+    /// Opens a UDP socket of the host to one peer.
+    pub fn connect(&mut self, address: [u8; 4], port: u16, peer: [u8; 4], peer_port: u16) {
+        let peer = Some((Addr::v4(peer), peer_port));
+        self.stack.sockets.insert(Socket { protocol: UDP, address: Addr::v4(address), port, peer });
     }
 
     /// A frame as the hook sees it.

@@ -152,6 +152,11 @@ fn ports() -> Vec<Case> {
             .given(|world| world.listen(UDP, HOST, 4000))
             .send(FROM_WEB, WEB.to(REMOTE).udp(4000, 53, b"x"), OUT, moved(|ip, port| ip.udp(port, 53, b"x")))
             .answer(Source::Wire, answer, TO_WEB, WEB.gets(REMOTE).udp(53, 4000, b"yes")),
+        Case::new("a port that a socket of the host has for this remote alone")
+            .given(|world| world.connect(HOST, 4000, REMOTE, 53))
+            .send(FROM_WEB, WEB.to(REMOTE_2).udp(4000, 53, b"x"), OUT, masqueraded(REMOTE_2).udp(4000, 53, b"x"))
+            .send(FROM_WEB, WEB.to(REMOTE).udp(4000, 54, b"x"), OUT, out.udp(4000, 54, b"x"))
+            .send(FROM_WEB, WEB.to(REMOTE).udp(4000, 53, b"x"), OUT, moved(|ip, port| ip.udp(port, 53, b"x"))),
         Case::new("a port that the host listens on is exchanged for another")
             .given(|world| world.listen(TCP, HOST, 4000))
             .send(FROM_WEB, WEB.to(REMOTE).tcp(4000, 80, SYN, b""), OUT, moved(|ip, port| ip.tcp(port, 80, SYN, b"")))

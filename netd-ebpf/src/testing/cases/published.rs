@@ -142,6 +142,10 @@ fn gone() -> Vec<Case> {
             .passes(Source::Wire, wire.tcp(80, 8080, ACK, b"data"))
             .passes(Source::Wire, wire.udp(53, 5353, b"data"))
             .send(Source::Wire, wire.tcp(4000, 8080, SYN, b""), TO_WEB, WEB.gets(REMOTE).tcp(4000, 80, SYN, b"")),
+        Case::new("a published port that a socket of the host has for one peer alone")
+            .given(|world| { publish_web(world); world.connect(HOST, 5353, REMOTE, 4000); })
+            .passes(Source::Wire, wire.udp(4000, 5353, b"data"))
+            .send(Source::Wire, wire.udp(4001, 5353, b"?"), TO_WEB, WEB.gets(REMOTE).udp(4001, 53, b"?")),
         Case::new("an internal network's container has no published port outside")
             .given(|world| { publish_web(world); world.flags(INTERNAL); })
             .drops(Source::Wire, wire.tcp(4000, 8080, SYN, b""), DropReason::InternalNetwork)
