@@ -9,7 +9,8 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When `level` is neither a level nor directives.
 pub fn init(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| {
+    // At debug, the loader tells every relocation of every program.
+    let filter = EnvFilter::try_new(format!("aya_obj=warn,{level}")).map_err(|error| {
         format!("the log level \"{level}\" is not understood ({error}); write error, warn, info, debug or trace")
     })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);

@@ -3,9 +3,9 @@
 use crate::frame::{Attempt, ChecksumOf, Frame, Refused, Route, Stack, Wire};
 use crate::verdict::Verdict;
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH,
-    BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH, BPF_FIB_LOOKUP_SRC,
-    bpf_fib_lookup as FibParams, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
+    __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
+    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH,
+    BPF_FIB_LOOKUP_SRC, bpf_fib_lookup as FibParams, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
     bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, tcx_action_base,
 };
 use aya_ebpf::helpers::generated::{
@@ -193,7 +193,9 @@ fn fib(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u8) -> u64 
     // SAFETY: `params` is valid and its size is given.
     let result = unsafe { bpf_fib_lookup(skb.cast(), &raw mut params, FIB_PARAMS_SIZE, flags) };
     match u32::try_from(result) {
-        Ok(BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH) => {
+        // The route was found before the packet was held against the device's MTU, which is no business of the first
+        // packet alone; a segmentation-offloaded one is larger in any case.
+        Ok(BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FRAG_NEEDED) => {
             // SAFETY: the helper wrote the IPv4 member.
             u64::from(params.ifindex) << 32 | u64::from(unsafe { params.__bindgen_anon_3.ipv4_src })
         }
