@@ -1,7 +1,7 @@
-//! Does a file say what it is for, in words that last, and can it be read in one sitting?
+//! Does a file say what it is for, and can it be read in one sitting?
 
 use super::Source;
-use super::code::{before_tests, line_number};
+use super::code::before_tests;
 
 const LINES_MAX: usize = 400;
 
@@ -28,39 +28,6 @@ pub fn length(source: &Source) -> Option<String> {
     (lines > LINES_MAX).then(|| format!("{}: {lines} lines without tests; does it answer one question?", source.path))
 }
 
-/// Words that mean nothing to a reader of the repository, or that go stale.
-pub fn words(source: &Source) -> Vec<String> {
-    // The lock file names the registry by necessity, and this file is the list.
-    if source.path == "Cargo.lock" || source.path == "xtask/src/tidy/text.rs" {
-        return Vec::new();
-    }
-    let lower = source.text.to_ascii_lowercase();
-    let mut found: Vec<String> = FORBIDDEN
-        .iter()
-        .flat_map(|word| lower.match_indices(word))
-        .map(|(at, word)| format!("{}:{}: says \"{word}\"", source.path, line_number(&lower, at)))
-        .collect();
-    found.extend(
-        numbered_issues(&lower)
-            .map(|at| format!("{}:{}: names an issue by its number", source.path, line_number(&lower, at))),
-    );
-    found
-}
-
-const FORBIDDEN: &[&str] = &[
-    "(to be written)",
-];
-
-/// `issue 2`, `issue #2`, `issues 2`: the place of each.
-fn numbered_issues(lower: &str) -> impl Iterator<Item = usize> {
-    lower.match_indices("issue").filter_map(|(at, word)| {
-        let after = &lower[at + word.len()..];
-        let after = after.strip_prefix('s').unwrap_or(after).strip_prefix(' ')?;
-        let after = after.strip_prefix('#').unwrap_or(after);
-        after.starts_with(|c: char| c.is_ascii_digit()).then_some(at)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,9 +41,7 @@ mod tests {
         assert_eq!(header(&source("//! What is it?\n")), None);
         assert_eq!(header(&source("//! It is long, so long\n//! that it takes two lines.\n//!\n//! more")), None);
         assert_eq!(header(&source("//! How is it told? (`sd_notify(3)`)\n")), None);
-        for text in
-            ["", "use a;\n//! Late.\n", "//! (to be written)\n", "//! helpers\n", "// Wrong.\n", "//!\n//! What?\n"]
-        {
+        for text in ["", "use a;\n//! Late.\n", "//! helpers\n", "// Wrong.\n", "//!\n//! What?\n"] {
             assert!(header(&source(text)).is_some(), "{text:?}");
         }
     }
@@ -87,15 +52,5 @@ mod tests {
         assert!(length(&source(&"x\n".repeat(LINES_MAX + 1))).is_some());
         let tests = format!("#[cfg(test)]\nmod tests {{{}}}", "x\n".repeat(LINES_MAX));
         assert_eq!(length(&source(&tests)), None);
-    }
-
-    #[test]
-    fn words_that_go_stale_are_found() {
-        for text in ["see issue 12", "Issue #3", "issues 4 and 5"] {
-            assert_eq!(words(&source(text)).len(), 1, "{text}");
-        }
-        for text in ["issues a request", "an issue", "issue a 3", "a TCP session", "a BPF helper"] {
-            assert!(words(&source(text)).is_empty(), "{text}");
-        }
     }
 }
