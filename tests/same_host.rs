@@ -219,6 +219,15 @@ fn s8_a_spoofed_source_is_dropped() {
     let (length, peer) = listener.recv_from(&mut buffer).expect("the true datagram");
     assert_eq!((&buffer[..length], peer), (&b"true"[..], at(client.ip, 1000)), "nothing else has come before it");
     assert_eq!(world.counters().since(&before).of(EGRESS, "SpoofedSource"), expected);
+    let row = |container: &str, hook: &str, outcome: &str| {
+        let rows = world.netctl_json(["stats", container]);
+        let rows = rows.as_array().expect("an array").clone();
+        rows.into_iter().find(|row| row["hook"] == hook && row["outcome"] == outcome).map(|row| row["packets"].clone())
+    };
+    assert_eq!(row("client", EGRESS, "SpoofedSource"), Some(expected.into()), "it is told whose packets they were");
+    assert_eq!(row("web", EGRESS, "SpoofedSource"), None);
+    assert!(row("client", "eth0", "sent").is_some_and(|sent| sent.as_u64() > Some(expected)));
+    assert!(row("web", "eth0", "received").is_some_and(|received| received.as_u64() > Some(0)));
 }
 
 #[test]

@@ -155,6 +155,16 @@ pub struct Counter {
     pub bytes: u64,
 }
 
+/// Key of `DROPS`, whose value is a [`Counter`] for each processor: what a container's own packets were dropped for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DropKey {
+    /// The endpoint's number, as in [`crate::endpoint::Endpoint`].
+    pub endpoint: u32,
+    /// [`DropReason`].
+    pub reason: u32,
+}
+
 /// The slot of `COUNTERS` for an outcome of a hook.
 #[inline(always)]
 #[must_use]

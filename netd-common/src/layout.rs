@@ -26,6 +26,7 @@ const _: () = {
     assert!(size_of::<sock::Dialled>() == 16 + 2 + 2);
     assert!(size_of::<globals::Globals>() == 8);
     assert!(size_of::<drop::Counter>() == 2 * 8);
+    assert!(size_of::<drop::DropKey>() == 2 * 4);
 };
 
 #[cfg(feature = "user")]
@@ -58,5 +59,6 @@ mod pod {
         crate::sock::Dialled,
         crate::globals::Globals,
         crate::drop::Counter,
+        crate::drop::DropKey,
     );
 }

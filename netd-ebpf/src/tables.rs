@@ -3,7 +3,7 @@
 use crate::conntrack::{Opening, Step};
 use crate::parse::{Head, Packet};
 use netd_common::Addr;
-use netd_common::drop::{Counter, DropReason, Hook, Outcome};
+use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
 use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::event::Event;
 use netd_common::fdb::{FdbEntry, FdbKey};
@@ -43,6 +43,9 @@ pub trait Tables {
 
     /// Adds to the counter of this outcome.
     fn count(&self, hook: Hook, outcome: Outcome, add: Counter);
+
+    /// Adds to the counter of what an endpoint's packets were dropped for.
+    fn count_drop(&self, key: &DropKey, add: Counter);
 
     /// Whether an event of this reason may be sent now: one in [`netd_common::event::SAMPLE_INTERVAL_NS`].
     fn may_sample(&self, reason: DropReason, now_ns: u64) -> bool;

@@ -3,7 +3,7 @@
 use crate::frame::{Frame, Stack};
 use crate::parse;
 use crate::tables::Tables;
-use netd_common::drop::{Counter, DropReason, Hook, Outcome};
+use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
 use netd_common::event::Kind;
 use netd_common::flow::{FlowKey, OUTSIDE};
 
@@ -43,7 +43,7 @@ pub fn finish<F: Frame + Stack, T: Tables>(hook: Hook, walk: Walk, frame: &F, ta
         Verdict::Deliver { .. } | Verdict::Forward { .. } => Outcome::Redirected,
         Verdict::Answer { .. } => Outcome::Answered,
         Verdict::Drop(reason) => {
-            sample(hook, reason, frame, tables);
+            note(hook, reason, frame, tables);
             Outcome::Dropped(reason)
         }
     };
@@ -51,10 +51,16 @@ pub fn finish<F: Frame + Stack, T: Tables>(hook: Hook, walk: Walk, frame: &F, ta
     verdict
 }
 
-/// Tells the agent of a drop, now and then. The packet is parsed again, so that only drops pay for it; a stack frame of
+/// Counts a drop for the container that sent the packet, and tells the agent of it, now and then. The packet is parsed again, so that only drops pay for it; a stack frame of
 /// its own, so that the walk has room.
 #[inline(never)]
-fn sample<F: Frame + Stack, T: Tables>(hook: Hook, reason: DropReason, frame: &F, tables: &T) {
+fn note<F: Frame + Stack, T: Tables>(hook: Hook, reason: DropReason, frame: &F, tables: &T) {
+    if hook == Hook::ContainerEgress
+        && let Some(port) = tables.port(frame.ifindex())
+    {
+        let key = DropKey { endpoint: port.endpoint, reason: reason as u32 };
+        tables.count_drop(&key, Counter { packets: 1, bytes: u64::from(frame.len()) });
+    }
     let now_ns = frame.now_ns();
     if !tables.may_sample(reason, now_ns) {
         return;

@@ -344,9 +344,12 @@ fn source_port(frame: &[u8]) -> Option<u16> {
 /// What a map takes of the kernel's memory, in bytes.
 pub fn memory(map: &Map) -> u64 {
     let data = match map {
-        Map::HashMap(data) | Map::LruHashMap(data) | Map::PerCpuArray(data) | Map::Array(data) | Map::RingBuf(data) => {
-            data
-        }
+        Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuLruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::Array(data)
+        | Map::RingBuf(data) => data,
         other => panic!("another kind of map: {other:?}"),
     };
     let path = format!("/proc/self/fdinfo/{}", data.fd().as_fd().as_raw_fd());

@@ -2,17 +2,17 @@
 
 use crate::tables::{InsertError, Room, Tables};
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netd_common::Addr;
-use netd_common::drop::{Counter, DropReason, Hook, Outcome, counter_index};
+use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome, counter_index};
 use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey};
 use netd_common::globals::Globals;
 use netd_common::limits::{
-    ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, LOCAL_ADDRS_MAX, PUBLISHED_MAX, SOCK_ORIGINS_MAX, UPLINKS_MAX,
+    DROPS_MAX, ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, LOCAL_ADDRS_MAX, PUBLISHED_MAX, SOCK_ORIGINS_MAX, UPLINKS_MAX,
 };
 use netd_common::publish::{Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
@@ -42,6 +42,8 @@ static FLOWS: LruHashMap<FlowKey, Flow, FLOWS_MAX> = LruHashMap::new();
 static SOCK_ORIGIN: LruHashMap<SockKey, Dialled, SOCK_ORIGINS_MAX> = LruHashMap::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counter, COUNTERS_MAX> = PerCpuArray::new();
+#[btf_map]
+static DROPS: LruPerCpuHashMap<DropKey, Counter, DROPS_MAX> = LruPerCpuHashMap::new();
 /// When each drop reason was last sampled, by its number.
 #[btf_map]
 static SAMPLED: PerCpuArray<u64, { DropReason::ALL.len() }> = PerCpuArray::new();
@@ -149,6 +151,21 @@ impl Tables for Maps {
             unsafe {
                 (*counter).packets = (*counter).packets.wrapping_add(add.packets);
                 (*counter).bytes = (*counter).bytes.wrapping_add(add.bytes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_drop(&self, key: &DropKey, add: Counter) {
+        match DROPS.get_ptr_mut(key) {
+            // SAFETY: this processor's own slot of the entry.
+            Some(counter) => unsafe {
+                (*counter).packets = (*counter).packets.wrapping_add(add.packets);
+                (*counter).bytes = (*counter).bytes.wrapping_add(add.bytes);
+            },
+            None => {
+                // Lost when there is no room; `COUNTERS` has it all the same.
+                let _lost = DROPS.insert(key, add, 0);
             }
         }
     }

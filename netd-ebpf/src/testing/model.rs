@@ -7,7 +7,7 @@ use super::random::Random;
 use crate::frame::{Attempt, ChecksumOf, Frame, Refused, Route, Stack, Wire};
 use crate::tables::{InsertError, Room, Tables};
 use netd_common::Addr;
-use netd_common::drop::{Counter, DropReason, Hook, Outcome};
+use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
 use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
 use netd_common::fdb::{FdbEntry, FdbKey};
@@ -186,6 +186,7 @@ pub struct Model {
     pub flows: RefCell<BTreeMap<FlowKey, Flow>>,
     pub dialled: RefCell<BTreeMap<SockKey, Dialled>>,
     pub counters: RefCell<BTreeMap<(Hook, Outcome), Counter>>,
+    pub drops: RefCell<BTreeMap<DropKey, Counter>>,
     pub sampled: RefCell<BTreeMap<DropReason, u64>>,
     pub events: RefCell<Vec<Event>>,
     pub room: UnsafeCell<Room>,
@@ -256,6 +257,13 @@ impl Tables for Model {
     fn count(&self, hook: Hook, outcome: Outcome, add: Counter) {
         let mut counters = self.counters.borrow_mut();
         let counter = counters.entry((hook, outcome)).or_default();
+        counter.packets += add.packets;
+        counter.bytes += add.bytes;
+    }
+
+    fn count_drop(&self, key: &DropKey, add: Counter) {
+        let mut drops = self.drops.borrow_mut();
+        let counter = drops.entry(*key).or_default();
         counter.packets += add.packets;
         counter.bytes += add.bytes;
     }

@@ -1,9 +1,10 @@
 //! What does the API ask of the machine itself, past the reconciler?
 
 use crate::kernel::flows::{MapFill, Reader};
+use crate::kernel::traffic::{self, Traffic};
 use crate::kernel::{flows, netns, sockets};
 use crate::model::command::{HostSocket, NamespaceAt};
-use netd_common::drop::{Counter, Hook, Outcome};
+use netd_common::drop::{Counter, DropReason, Hook, Outcome};
 use netd_common::flow::{Flow, FlowKey};
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
@@ -54,6 +55,18 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the counters are not readable.
     fn counters(&self) -> io::Result<Vec<(Hook, Outcome, Counter)>>;
+
+    /// What the packets of these endpoints were dropped for.
+    ///
+    /// # Errors
+    /// When the counters are not readable.
+    fn drops(&self, endpoints: &BTreeSet<u32>) -> io::Result<Vec<(DropReason, Counter)>>;
+
+    /// What an interface in the namespace at `path` has received and sent.
+    ///
+    /// # Errors
+    /// When the namespace or the interface is not there.
+    fn traffic(&self, path: &Path, interface: &str) -> io::Result<Traffic>;
 
     /// How full each map is.
     ///
@@ -107,6 +120,14 @@ impl Host for Linux {
 
     fn counters(&self) -> io::Result<Vec<(Hook, Outcome, Counter)>> {
         Reader::open(&self.pins)?.counters()
+    }
+
+    fn drops(&self, endpoints: &BTreeSet<u32>) -> io::Result<Vec<(DropReason, Counter)>> {
+        Reader::open(&self.pins)?.drops(endpoints)
+    }
+
+    fn traffic(&self, path: &Path, interface: &str) -> io::Result<Traffic> {
+        traffic::of(path, interface)
     }
 
     fn fill(&self) -> io::Result<Vec<MapFill>> {

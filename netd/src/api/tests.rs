@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernel::flows::MapFill;
+use crate::kernel::traffic::Traffic;
 use crate::model::command::{Command, Context, HostSocket, NamespaceAt};
 use crate::model::state::{Protocol, PublishKey};
 use crate::reconcile::status::Object;
@@ -70,6 +71,17 @@ impl Host for Machine {
 
     fn monotonic_ns(&self) -> u64 {
         NOW_NS
+    }
+
+    fn drops(&self, endpoints: &BTreeSet<u32>) -> io::Result<Vec<(DropReason, Counter)>> {
+        let counter = Counter { packets: endpoints.len() as u64, bytes: 60 };
+        Ok(vec![(DropReason::SpoofedSource, counter)])
+    }
+
+    fn traffic(&self, path: &Path, interface: &str) -> io::Result<Traffic> {
+        assert_eq!((path, interface), (Path::new("/run/netns/web"), "eth0"));
+        let counter = |packets| Counter { packets, bytes: packets * 100 };
+        Ok(Traffic { received: counter(3), sent: counter(2) })
     }
 
     fn counters(&self) -> io::Result<Vec<(Hook, Outcome, Counter)>> {
@@ -558,4 +570,20 @@ async fn client_and_server_understand_each_other() {
     assert_eq!(record.code, "unknown_container");
     stop.send(true).expect("a server");
     serving.await.expect("ended").expect("well");
+}
+
+#[tokio::test]
+async fn a_containers_counters_are_its_interfaces_and_its_drops() {
+    let world = World::new(Machine::default());
+    world.create(json!({"name": "web"})).await;
+    let (status, records) = world.ask("GET", "/v1/stats?container=web", Value::Null).await;
+    let record =
+        |hook, outcome, packets, bytes| json!({"hook": hook, "outcome": outcome, "packets": packets, "bytes": bytes});
+    let expected = json!([
+        record("eth0", "received", 3, 300),
+        record("eth0", "sent", 2, 200),
+        record("container_egress", "SpoofedSource", 1, 60),
+    ]);
+    assert_eq!((status, records), (StatusCode::OK, expected));
+    assert_eq!(code(&world.ask("GET", "/v1/stats?container=wbe", Value::Null).await), (404, "unknown_container"));
 }

@@ -6,7 +6,7 @@
 
 use super::attachments::{Attachments, program_of};
 use super::bpf;
-use super::pins::{self, Pins};
+use super::pins::{self, MAPS, Pins};
 use super::purge::Doomed;
 use super::{mounts, sockets};
 use crate::reconcile::op::{FlowSelector, Op};
@@ -26,22 +26,6 @@ use std::path::PathBuf;
 
 /// The object that `build.rs` made.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netd-datapath"));
-
-/// Maps that are pinned under their own names, so that the agent, the programs and `bpftool` find them.
-pub const MAPS: [&str; 12] = [
-    "ENDPOINTS",
-    "PORTS_BY_IF",
-    "FDB",
-    "PUBLISHED",
-    "LOCAL_ADDRS",
-    "UPLINKS",
-    "FLOWS",
-    "SOCK_ORIGIN",
-    "COUNTERS",
-    "SAMPLED",
-    "EVENTS",
-    "GLOBALS",
-];
 
 /// The program that deletes flows, pinned for whoever collects garbage.
 pub const COLLECTOR: &str = "flow_gc";
@@ -354,9 +338,12 @@ fn data_of(map: &Map) -> io::Result<&MapData> {
 
 fn info_of(map: &Map) -> io::Result<MapInfo> {
     match map {
-        Map::HashMap(data) | Map::LruHashMap(data) | Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => {
-            data.info().map_err(io::Error::other)
-        }
+        Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuLruHashMap(data)
+        | Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => data.info().map_err(io::Error::other),
         _ => Err(io::Error::other("the object has no map of this type")),
     }
 }

@@ -6,9 +6,9 @@ use super::bpf;
 use super::datapath::COLLECTOR;
 use super::purge::{Dialled, Doomed};
 use crate::reconcile::op::FlowSelector;
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
-use netd_common::drop::{Counter, Hook, Outcome, counter_index};
+use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome, counter_index};
 use netd_common::event::Event;
 use netd_common::flow::{Flow, FlowKey, Nominee, REPLY};
 use netd_common::limits::NOMINEES_MAX;
@@ -38,6 +38,7 @@ pub struct Reader {
     by_key: HashMap<MapData, FlowKey, Flow>,
     published: HashMap<MapData, PublishKey, Publish>,
     counters: PerCpuArray<MapData, Counter>,
+    drops: PerCpuHashMap<MapData, DropKey, Counter>,
     filling: Vec<(&'static str, MapData)>,
     collector: SchedClassifier,
 }
@@ -62,6 +63,7 @@ impl Reader {
             by_key: HashMap::try_from(Map::LruHashMap(open("FLOWS")?)).map_err(io::Error::other)?,
             published: HashMap::try_from(Map::HashMap(open("PUBLISHED")?)).map_err(io::Error::other)?,
             counters: PerCpuArray::try_from(counters).map_err(io::Error::other)?,
+            drops: PerCpuHashMap::try_from(Map::PerCpuLruHashMap(open("DROPS")?)).map_err(io::Error::other)?,
             filling,
             collector: SchedClassifier::from_pin(pins.join("programs").join(COLLECTOR)).map_err(io::Error::other)?,
         })
@@ -133,16 +135,35 @@ impl Reader {
         for &hook in Hook::ALL {
             for outcome in (0..Outcome::COUNT).filter_map(Outcome::from_number) {
                 let slots = self.counters.get(&counter_index(hook, outcome), 0).map_err(io::Error::other)?;
-                let sum = slots.iter().fold(Counter::default(), |sum, slot| Counter {
-                    packets: sum.packets.wrapping_add(slot.packets),
-                    bytes: sum.bytes.wrapping_add(slot.bytes),
-                });
+                let sum = slots.iter().fold(Counter::default(), |sum, slot| add(sum, *slot));
                 if sum.packets != 0 {
                     counters.push((hook, outcome, sum));
                 }
             }
         }
         Ok(counters)
+    }
+
+    /// What the packets of these endpoints were dropped for, summed over the processors; those that are zero are left out.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn drops(&self, endpoints: &BTreeSet<u32>) -> io::Result<Vec<(DropReason, Counter)>> {
+        let mut drops = Vec::new();
+        for &reason in DropReason::ALL {
+            let mut sum = Counter::default();
+            for &endpoint in endpoints {
+                match self.drops.get(&DropKey { endpoint, reason: reason as u32 }, 0) {
+                    Ok(slots) => sum = slots.iter().fold(sum, |sum, slot| add(sum, *slot)),
+                    Err(MapError::KeyNotFound) => {}
+                    Err(error) => return Err(io::Error::other(error)),
+                }
+            }
+            if sum.packets != 0 {
+                drops.push((reason, sum));
+            }
+        }
+        Ok(drops)
     }
 
     /// # Errors
@@ -191,6 +212,10 @@ impl Reader {
         let result = self.collector.test_run(run).map_err(io::Error::other)?;
         Ok(u64::from(result.return_value))
     }
+}
+
+const fn add(a: Counter, b: Counter) -> Counter {
+    Counter { packets: a.packets.wrapping_add(b.packets), bytes: a.bytes.wrapping_add(b.bytes) }
 }
 
 /// The event ring. One consumer at a time.

@@ -18,6 +18,7 @@ pub mod probe;
 pub mod process;
 pub mod purge;
 pub mod sockets;
+pub mod traffic;
 
 use crate::reconcile::observed::Observed;
 use crate::reconcile::op::Op;

@@ -1,13 +1,30 @@
 //! Where are the pins of an instance, and which of them can be used?
 
 use super::bpf;
-use super::datapath::{MAPS, Options};
+use super::datapath::Options;
 use aya::maps::{MapData, MapInfo};
 use netd_common::flow::{Flow, FlowKey};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+
+/// Maps that are pinned under their own names, so that the agent, the programs and `bpftool` find them.
+pub const MAPS: [&str; 13] = [
+    "ENDPOINTS",
+    "PORTS_BY_IF",
+    "FDB",
+    "PUBLISHED",
+    "LOCAL_ADDRS",
+    "UPLINKS",
+    "FLOWS",
+    "SOCK_ORIGIN",
+    "COUNTERS",
+    "DROPS",
+    "SAMPLED",
+    "EVENTS",
+    "GLOBALS",
+];
 
 /// The folder of an instance's pins: maps by their own names, `links/` and `programs/` beside them.
 #[derive(Clone, Debug)]

@@ -63,7 +63,7 @@ enum Verb {
     #[command(subcommand)]
     Flow(observe::FlowVerb),
     /// Packets and bytes by what became of them, drops by reason
-    Stats,
+    Stats(observe::Stats),
     /// Changes, and sampled drops, one per line
     Events(observe::Events),
     /// How far the datapath is, what is not ready and why, how full the maps are
@@ -125,7 +125,7 @@ fn carry_out(line: Line) -> Result<(), Failure> {
         Verb::Port(verb) => runtime.block_on(publish::list(verb, &client, out)),
         Verb::Network(verb) => runtime.block_on(network::run(verb, &client, out)),
         Verb::Flow(verb) => runtime.block_on(observe::flows(verb, &client, out)),
-        Verb::Stats => runtime.block_on(observe::stats(&client, out)),
+        Verb::Stats(stats) => runtime.block_on(observe::stats(stats, &client, out)),
         Verb::Events(events) => runtime.block_on(observe::events(events, &client, out)),
         Verb::Status => runtime.block_on(observe::status(&client, out)),
         Verb::Version => runtime.block_on(observe::version(&client, out)),

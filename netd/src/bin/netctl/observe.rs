@@ -24,6 +24,12 @@ pub enum FlowVerb {
 }
 
 #[derive(Args)]
+pub struct Stats {
+    /// Of this container only: what its interfaces received and sent, and its packets that were dropped
+    name: Option<String>,
+}
+
+#[derive(Args)]
 pub struct Events {
     /// Stay, and print what happens from now on
     #[arg(short, long)]
@@ -31,17 +37,21 @@ pub struct Events {
 }
 
 pub async fn flows(verb: FlowVerb, client: &Client, out: Out) -> Result<(), Failure> {
-    let path = |name: Option<String>| match name {
-        Some(name) => format!("/v1/flows?container={}", escaped(&name)),
-        None => "/v1/flows".to_owned(),
-    };
     match verb {
-        FlowVerb::Ls { name } => list_flows(&path(name), client, out).await,
+        FlowVerb::Ls { name } => list_flows(&narrowed("/v1/flows", name.as_deref()), client, out).await,
         FlowVerb::Flush { name } => {
-            let record: FlushedRecord = client.ask(Method::DELETE, &path(name)).await?;
+            let record: FlushedRecord = client.ask(Method::DELETE, &narrowed("/v1/flows", name.as_deref())).await?;
             out.changed(&record, [format!("{} flushed", record.flushed)])?;
             Ok(())
         }
+    }
+}
+
+/// A path, for everything or for one container.
+fn narrowed(path: &str, container: Option<&str>) -> String {
+    match container {
+        Some(name) => format!("{path}?container={}", escaped(name)),
+        None => path.to_owned(),
     }
 }
 
@@ -91,8 +101,8 @@ async fn list_flows(path: &str, client: &Client, out: Out) -> Result<(), Failure
     Ok(())
 }
 
-pub async fn stats(client: &Client, out: Out) -> Result<(), Failure> {
-    let records: Vec<StatsRecord> = client.read("/v1/stats").await?;
+pub async fn stats(stats: Stats, client: &Client, out: Out) -> Result<(), Failure> {
+    let records: Vec<StatsRecord> = client.read(&narrowed("/v1/stats", stats.name.as_deref())).await?;
     let columns = [Column::Text("HOOK"), Column::Text("OUTCOME"), Column::Number("PACKETS"), Column::Number("BYTES")];
     out.list(
         &records,

@@ -35,6 +35,7 @@ fn what_the_contract_names_is_understood() {
         "flow ls",
         "flow ls web",
         "stats",
+        "stats web",
         "events",
         "events --follow",
         "status --socket /tmp/s --timeout 5 -o json",
