@@ -122,7 +122,7 @@ fn l2_after_a_reboot_all_is_built_again() {
     }
     nix::mount::umount2(&world.bpffs(), nix::mount::MntFlags::MNT_DETACH).expect("bpffs");
     world.host.sh(
-        "for link in $(ip -o link show | sed -n 's/^[0-9]*: \\(nd[0-9a-f]*\\)@.*/\\1/p'); do ip link del $link; done
+        "for link in $(ip -o link show | sed -n 's/^[0-9]*: \\(nd[0-9a-f]*\\)@.*/\\1/p'); do ip link del $link 2>/dev/null || ! ip link show $link 2>/dev/null; done
          ip route flush root 10.0.0.0/8
          ip -o -4 addr show dev lo | sed -n 's/.*inet \\(10[^ ]*\\).*/\\1/p' | xargs -r -I{} ip addr del {} dev lo",
     );
