@@ -46,6 +46,25 @@ fn another_layout_of_the_maps_is_an_upgrade() {
 }
 
 #[test]
+fn a_flow_table_of_another_size_is_the_one_that_garbage_is_collected_in() {
+    // A connection that is opened between the copy of the table and the exchange of the programs is in the old one.
+    let world = taken_over(1, |world| {
+        let pin = world.pins().join("FLOWS");
+        fs::remove_file(&pin).expect("the pin");
+        let pin = pin.to_str().expect("a path in UTF-8");
+        let shape = ["type", "lru_hash", "key", "40", "value", "96", "entries", "512", "name", "FLOWS"];
+        world.host.ok(["bpftool", "map", "create", pin].into_iter().chain(shape));
+    });
+    let shown = |kind: &str, name: &str| -> serde_json::Value {
+        let pin = world.pins().join(name);
+        let text = world.host.ok(["bpftool", "-j", kind, "show", "pinned", pin.to_str().expect("a path in UTF-8")]);
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let used = shown("prog", "programs/flow_gc")["map_ids"].as_array().expect("an array").clone();
+    assert!(used.contains(&shown("map", "FLOWS")["id"]), "{used:?}");
+}
+
+#[test]
 fn a_pinned_map_of_another_shape_is_not_used() {
     let world = taken_over(0, |world| {
         let pin = world.pins().join("PUBLISHED");

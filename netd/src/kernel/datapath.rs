@@ -227,8 +227,10 @@ impl Datapath {
         }
         self.attachments.pin_again()?;
         let path = self.pins.program(COLLECTOR);
-        let tag = self.classifier(COLLECTOR)?.info().map_err(io::Error::other)?.tag();
-        if ProgramInfo::from_pin(&path).is_ok_and(|pinned| pinned.tag() == tag) {
+        // One of a former agent must work on this agent's table, too, and that may be a new one.
+        if let Ok(pinned) = ProgramInfo::from_pin(&path)
+            && self.is_current(COLLECTOR, pinned.id())?
+        {
             return Ok(());
         }
         pins::remove_file(&path)?;
