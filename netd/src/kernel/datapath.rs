@@ -20,6 +20,7 @@ use netd_common::flow::{Flow, FlowKey};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -136,8 +137,14 @@ impl Datapath {
         self.for_each("UPLINKS", |ifindex, _: &u32| {
             target.uplinks.insert(indexed_name(*ifindex, name_of));
         })?;
+        // Thousands of links run a few programs, and the answer takes a look at every program of the machine.
+        let mut known = BTreeMap::new();
         for (attachment, program_id) in self.attachments.observe(&link_of)? {
-            if !self.is_current(program_of(&attachment), program_id)? {
+            let is_current = match known.entry((program_of(&attachment), program_id)) {
+                Entry::Occupied(answer) => *answer.get(),
+                Entry::Vacant(question) => *question.insert(self.is_current(program_of(&attachment), program_id)?),
+            };
+            if !is_current {
                 target.stale_attachments.insert(attachment.clone());
             }
             target.attachments.insert(attachment);
