@@ -9,7 +9,8 @@ pub const PUBLISHED_MAX: usize = 131_072;
 pub const FLOWS_MAX: usize = 262_144;
 /// Addresses of the host itself.
 pub const LOCAL_ADDRS_MAX: usize = 16_384;
-/// Endpoints with a drop reason, which cost a slot for each processor. Full: the least recently used makes room; `COUNTERS` still counts all.
+/// Endpoints with a drop reason, which cost a slot for each processor. Full: the least recently used makes room;
+/// `COUNTERS` still counts all.
 pub const DROPS_MAX: usize = 4_096;
 /// Uplinks.
 pub const UPLINKS_MAX: usize = 256;

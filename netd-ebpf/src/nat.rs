@@ -4,9 +4,9 @@ use crate::frame::{ChecksumOf, Frame, Refused};
 use crate::parse::{Head, Kind};
 use crate::tables::Room;
 
-/// Writes the tuple of `room.step` into the packet, and `room.head` (whose MAC addresses and time to live the caller may have
-/// changed) back to it. The IPv4 checksum follows here, the transport's through the kernel, which may not have filled it
-/// in yet (CHECKSUM_PARTIAL).
+/// Writes the tuple of `room.step` into the packet, and `room.head` (whose MAC addresses and time to live the caller may
+/// have changed) back to it. The IPv4 checksum follows here, the transport's through the kernel, which may not have
+/// filled it in yet (CHECKSUM_PARTIAL).
 #[inline(always)]
 pub fn translate<F: Frame>(frame: &mut F, room: &mut Room) -> Result<(), Refused> {
     let Room { head, key, step, packet, .. } = room;

@@ -38,8 +38,8 @@ pub fn find<'t, T: Tables>(tables: &'t T, address: &Addr, port: u16, protocol: u
 /// `network` and the way `back`. On the answerer's own network the source is replaced, so that the answer comes this way.
 ///
 /// # Errors
-/// [`DropReason::InternalNetwork`] when it is on one, [`DropReason::EndpointGone`] when the container is not there any more, [`DropReason::NoFlow`] for a packet that
-/// cannot be the first, and those of [`conntrack::open`].
+/// [`DropReason::InternalNetwork`] when the container is on one, [`DropReason::EndpointGone`] when it is not there any
+/// more, [`DropReason::NoFlow`] for a packet that cannot be the first, and those of [`conntrack::open`].
 #[inline(never)]
 pub fn open<F: Frame + Stack, T: Tables>(
     frame: &F,

@@ -31,7 +31,7 @@ pub enum Verdict {
 /// A story in progress: `?` ends it with a drop.
 pub type Walk = Result<Verdict, DropReason>;
 
-/// Ends every walk: counts the packet once, samples drops, and hands out the verdict.
+/// Ends every walk: counts the packet once, notes drops, and hands out the verdict.
 #[inline(always)]
 pub fn finish<F: Frame + Stack, T: Tables>(hook: Hook, walk: Walk, frame: &F, tables: &T) -> Verdict {
     let verdict = match walk {
@@ -51,8 +51,8 @@ pub fn finish<F: Frame + Stack, T: Tables>(hook: Hook, walk: Walk, frame: &F, ta
     verdict
 }
 
-/// Counts a drop for the container that sent the packet, and tells the agent of it, now and then. The packet is parsed again, so that only drops pay for it; a stack frame of
-/// its own, so that the walk has room.
+/// Counts a drop for the container that sent the packet, and tells the agent of it, now and then. The packet is parsed
+/// again, so that only drops pay for it; a stack frame of its own, so that the walk has room.
 #[inline(never)]
 fn note<F: Frame + Stack, T: Tables>(hook: Hook, reason: DropReason, frame: &F, tables: &T) {
     if hook == Hook::ContainerEgress

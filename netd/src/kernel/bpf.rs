@@ -1,7 +1,7 @@
 //! Which calls of bpf(2) does aya not make for us?
 //!
-//! Reading and emptying a map in batches (Linux 5.6), and links of any type: made by interface index, since a name may be another's by
-//! the time it is used; updated in place; asked what they are attached to; pinned again.
+//! Reading and emptying a map in batches (Linux 5.6), and links of any type: made by interface index, since a name may be
+//! another's by the time it is used; updated in place; asked what they are attached to; pinned again.
 
 use netd_common::flow::FlowKey;
 use std::ffi::CString;
