@@ -9,6 +9,8 @@ pub struct Addr {
 }
 
 impl Addr {
+    pub const BITS: u32 = 128;
+
     /// No address.
     pub const NONE: Self = Self { bytes: [0; 16] };
 

@@ -40,6 +40,7 @@ numbered! {
         ContainerEgress = "container_egress",
         UplinkIngress = "uplink_ingress",
         UplinkEgress = "uplink_egress",
+        XdpGuard = "xdp_guard",
     }
 }
 
@@ -57,6 +58,9 @@ numbered! {
         UnknownEndpoint = "UnknownEndpoint",
         /// An ARP request for an address nobody on the network has.
         ArpUnanswered = "ArpUnanswered",
+        /// A neighbour solicitation (RFC 4861) for an address nobody on the network has, or another message of neighbour
+        /// discovery, which nobody needs.
+        NdpUnanswered = "NdpUnanswered",
         /// A frame for a MAC address nobody on the network has.
         UnknownMac = "UnknownMac",
         /// Broadcast or multicast, which is not replicated.
@@ -83,12 +87,24 @@ numbered! {
         Ipv6Unsupported = "Ipv6Unsupported",
         /// A fragment, which is not translated yet.
         Fragment = "Fragment",
+        /// More IPv6 extension headers than are followed.
+        ExtensionHeaders = "ExtensionHeaders",
+        /// A later fragment of a datagram whose first fragment has not come.
+        FragmentFirstMissing = "FragmentFirstMissing",
+        /// A fragment that reaches from within what came before to beyond it.
+        FragmentOverlap = "FragmentOverlap",
         /// An ICMP message that is not translated.
         IcmpUnsupported = "IcmpUnsupported",
         /// A packet from the wire with a loopback destination.
         LoopbackOnWire = "LoopbackOnWire",
         /// A packet from the wire straight for a container's address, past its published ports.
         NotPublished = "NotPublished",
+        /// The source is on none of the prefixes that the published port is open to.
+        NotAllowed = "NotAllowed",
+        /// The source is on the block list.
+        Blocked = "Blocked",
+        /// Larger than the uplink takes, and no answer could be made of it.
+        TooBig = "TooBig",
         /// The flow's or the published port's container is gone.
         EndpointGone = "EndpointGone",
         /// The kernel refused to change or redirect the packet.
@@ -103,7 +119,7 @@ pub enum Outcome {
     Passed,
     /// Sent to a container or out of an uplink.
     Redirected,
-    /// Answered by the program itself (ARP).
+    /// Answered by the program itself: ARP, neighbour discovery, an ICMP error.
     Answered,
     Dropped(DropReason),
 }

@@ -56,4 +56,18 @@ pub struct Port {
     pub mac: [u8; 6],
     /// MAC address that the network's gateway answers with.
     pub gateway_mac: [u8; 6],
+    /// How many addresses of each family `SNAT_POOLS` holds for the network; 0: the uplink's address is taken.
+    pub pool4: u16,
+    pub pool6: u16,
+}
+
+/// Key of `SNAT_POOLS`, whose value is an [`Addr`]: an address that the network's flows to the outside may take.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolKey {
+    pub network: u32,
+    /// From 0, below `pool4` or `pool6` of [`Port`].
+    pub index: u16,
+    /// 4 or 6.
+    pub family: u16,
 }

@@ -6,7 +6,7 @@
 //! again ([`Flow::partner`]).
 
 use crate::Addr;
-use crate::publish::{TCP, UDP};
+use crate::publish::{SCTP, TCP, UDP};
 
 /// [`FlowKey::side`]: the packet came out of a container.
 pub const INSIDE: u8 = 0;
@@ -97,7 +97,9 @@ pub struct Flow {
     pub partner_ifindex: u32,
     pub partner_endpoint: u32,
     pub partner_target: u8,
-    pub pad: [u8; 3],
+    pub pad: [u8; 7],
+    /// The network of the endpoint in `owner`, whose [`Timeouts`] count; 0 for the host's own.
+    pub network: u32,
     /// Monotonic time (`bpf_ktime_get_ns`) when the flow was opened.
     pub created_ns: u64,
     /// Monotonic time of the last packet that used this entry, at most [`SEEN_GRANULARITY_NS`] too old.
@@ -114,17 +116,43 @@ pub const SEEN_GRANULARITY_NS: u64 = SECOND_NS;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// No answer yet to a TCP SYN (netfilter: 120 s for SYN_SENT, 60 s for SYN_RECV).
-pub const TCP_OPENING_TIMEOUT_NS: u64 = 60 * SECOND_NS;
-pub const TCP_ESTABLISHED_TIMEOUT_NS: u64 = 6 * 3600 * SECOND_NS;
-/// One side has sent a FIN, the other may still send (netfilter: 120 s for FIN_WAIT).
-pub const TCP_HALF_CLOSED_TIMEOUT_NS: u64 = 120 * SECOND_NS;
-/// Both FINs, or a RST.
-pub const TCP_CLOSING_TIMEOUT_NS: u64 = 30 * SECOND_NS;
-/// UDP seen one way only (RFC 4787 section 4.3 asks for 120 s of a bidirectional mapping).
-pub const UDP_OPENING_TIMEOUT_NS: u64 = 30 * SECOND_NS;
-pub const UDP_ESTABLISHED_TIMEOUT_NS: u64 = 180 * SECOND_NS;
-pub const ICMP_TIMEOUT_NS: u64 = 30 * SECOND_NS;
+/// How long a flow of each protocol may be silent in each state, in seconds. Value of `TIMEOUTS`, by network, for the
+/// networks that have their own; [`Self::DEFAULT`] for the others.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// No answer yet to a TCP SYN (netfilter: 120 s for SYN_SENT, 60 s for SYN_RECV).
+    pub tcp_opening: u32,
+    pub tcp_established: u32,
+    /// One side has sent a FIN, the other may still send (netfilter: 120 s for FIN_WAIT).
+    pub tcp_half_closed: u32,
+    /// Both FINs, or a RST.
+    pub tcp_closing: u32,
+    /// UDP seen one way only. SCTP too, which shows its life every 30 s (RFC 9260 section 8.3).
+    pub udp_opening: u32,
+    /// RFC 4787 section 4.3 asks for 120 s at least.
+    pub udp_established: u32,
+    /// ICMP echo, and what has no ports.
+    pub icmp: u32,
+}
+
+impl Timeouts {
+    pub const DEFAULT: Self = Self {
+        tcp_opening: 60,
+        tcp_established: 6 * 3600,
+        tcp_half_closed: 120,
+        tcp_closing: 30,
+        udp_opening: 30,
+        udp_established: 180,
+        icmp: 30,
+    };
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
 
 /// What a flow is doing, derived from its history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,16 +192,17 @@ impl State {
     /// How long a flow of this protocol may be silent in this state.
     #[inline(always)]
     #[must_use]
-    pub const fn timeout_ns(self, protocol: u8) -> u64 {
-        match (protocol, self) {
-            (TCP, Self::Opening) => TCP_OPENING_TIMEOUT_NS,
-            (TCP, Self::Established) => TCP_ESTABLISHED_TIMEOUT_NS,
-            (TCP, Self::HalfClosed) => TCP_HALF_CLOSED_TIMEOUT_NS,
-            (TCP, Self::Closing) => TCP_CLOSING_TIMEOUT_NS,
-            (UDP, Self::Opening) => UDP_OPENING_TIMEOUT_NS,
-            (UDP, _) => UDP_ESTABLISHED_TIMEOUT_NS,
-            (_, _) => ICMP_TIMEOUT_NS,
-        }
+    pub const fn timeout_ns(self, protocol: u8, timeouts: &Timeouts) -> u64 {
+        let seconds = match (protocol, self) {
+            (TCP, Self::Opening) => timeouts.tcp_opening,
+            (TCP, Self::Established) => timeouts.tcp_established,
+            (TCP, Self::HalfClosed) => timeouts.tcp_half_closed,
+            (TCP, Self::Closing) => timeouts.tcp_closing,
+            (UDP | SCTP, Self::Opening) => timeouts.udp_opening,
+            (UDP | SCTP, _) => timeouts.udp_established,
+            (_, _) => timeouts.icmp,
+        };
+        (seconds as u64).wrapping_mul(SECOND_NS)
     }
 }
 
@@ -212,7 +241,8 @@ impl Flow {
             partner_ifindex: self.ifindex,
             partner_endpoint: self.endpoint,
             partner_target: self.target,
-            pad: [0; 3],
+            pad: [0; 7],
+            network: self.network,
             created_ns: self.created_ns,
             seen_ns: now_ns,
             packets: 0,
@@ -229,8 +259,8 @@ impl Flow {
     /// Whether this entry alone says that the flow is over. The flow is over when both entries say so.
     #[inline(always)]
     #[must_use]
-    pub const fn is_expired(&self, protocol: u8, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.seen_ns) > self.state().timeout_ns(protocol)
+    pub const fn is_expired(&self, protocol: u8, timeouts: &Timeouts, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.seen_ns) > self.state().timeout_ns(protocol, timeouts)
     }
 }
 
@@ -270,6 +300,7 @@ mod tests {
             partner_ifindex: 9,
             partner_endpoint: 3,
             partner_target: TO_ENDPOINT,
+            network: 2,
             created_ns: 5,
             seen_ns: 5,
             ..Flow::default()
@@ -299,8 +330,10 @@ mod tests {
     #[test]
     fn an_entry_expires_after_its_timeout_and_not_before() {
         let (key, flow) = pair();
-        assert!(!flow.is_expired(key.protocol, flow.seen_ns + TCP_OPENING_TIMEOUT_NS));
-        assert!(flow.is_expired(key.protocol, flow.seen_ns + TCP_OPENING_TIMEOUT_NS + 1));
-        assert!(!flow.is_expired(key.protocol, 0), "a clock that lags is not a timeout");
+        let timeouts = Timeouts { tcp_opening: 7, ..Timeouts::DEFAULT };
+        let expires_ns = flow.seen_ns + 7 * SECOND_NS;
+        assert!(!flow.is_expired(key.protocol, &timeouts, expires_ns));
+        assert!(flow.is_expired(key.protocol, &timeouts, expires_ns + 1));
+        assert!(!flow.is_expired(key.protocol, &timeouts, 0), "a clock that lags is not a timeout");
     }
 }

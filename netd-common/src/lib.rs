@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod event;
 pub mod fdb;
 pub mod flow;
+pub mod fragment;
 pub mod globals;
 pub mod layout;
 pub mod limits;

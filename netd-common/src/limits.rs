@@ -27,3 +27,20 @@ pub const SNAT_TRIES_MAX: u32 = 128;
 pub const SNAT_PORT_MIN: u16 = 1024;
 /// Nominees in one run of `flow_gc`.
 pub const NOMINEES_MAX: usize = 64;
+/// Buckets of `SNAT_TRIES`: how many flows to the outside found their port at try 1, 2, 3 to 4, 5 to 8, and so on, up to
+/// [`SNAT_TRIES_MAX`]; the last one counts those that found none.
+pub const SNAT_TRIES_BUCKETS: usize = 9;
+/// Addresses in all the SNAT pools together.
+pub const SNAT_POOLS_MAX: usize = 65_536;
+/// Datagrams whose fragments are being followed. Full: the least recently used makes room, and its later fragments are
+/// dropped as `FragmentFirstMissing`.
+pub const FRAGMENTS_MAX: usize = 8_192;
+/// IPv6 extension headers that are followed to the transport header; Linux itself stops at as many
+/// (`net.ipv6.max_dst_opts_number`). Past it the packet is dropped as `ExtensionHeaders`.
+pub const EXTENSION_HEADERS_MAX: u32 = 8;
+/// Prefixes on the block list. Past it `netctl block` is refused.
+pub const BLOCKED_MAX: usize = 1_048_576;
+/// Prefixes on all the allow lists of published ports together. Past it a publish is not ready, and its status says so.
+pub const ALLOWED_MAX: usize = 262_144;
+/// Networks with timeouts of their own.
+pub const TIMEOUTS_MAX: usize = 65_536;

@@ -31,7 +31,27 @@ pub struct Publish {
     pub network: u32,
     /// The endpoint's number, as in [`crate::endpoint::Endpoint`].
     pub endpoint: u32,
+    /// The list in `ALLOWED` that the client must be on; 0: everybody may.
+    pub allow: u32,
     /// The container's port.
     pub port: u16,
     pub pad: [u8; 2],
+}
+
+/// Key of `ALLOWED`, a longest-prefix-match trie: sources that may reach a published port. The value is unused. In front
+/// of it stands the number of bits that count: those of `list`, and those of the prefix in its 16-byte form, so that an
+/// IPv4 /24 is 32 + 96 + 24. A host's own programs reach its published ports whatever the list says.
+///
+/// `BLOCKED` is a trie too, of sources whose packets are dropped at the uplinks; its key is an [`Addr`] alone.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AllowKey {
+    /// [`Publish::allow`].
+    pub list: u32,
+    pub address: Addr,
+}
+
+impl AllowKey {
+    /// Bits of the whole key.
+    pub const BITS: u32 = 32 + Addr::BITS;
 }

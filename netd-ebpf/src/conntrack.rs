@@ -11,6 +11,7 @@ use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::flow::{
     ANSWERED, FIN_ANSWERER, FIN_OPENER, Flow, FlowKey, Nominee, OUTSIDE, REPLY, RESET, SEEN_GRANULARITY_NS, State,
+    Timeouts,
 };
 use netd_common::limits::{NOMINEES_MAX, SNAT_PORT_MIN, SNAT_TRIES_MAX};
 use netd_common::publish::TCP;
@@ -48,6 +49,18 @@ impl Step {
         self.target.ifindex = flow.ifindex;
         self.target.endpoint = flow.endpoint;
         self.partner_side = flow.partner_side;
+    }
+
+    /// Writes the key of the entry that the answers find, field by field, as [`Self::read`] does.
+    #[inline(always)]
+    const fn write_partner_key(&self, of: &FlowKey, key: &mut FlowKey) {
+        key.source = self.destination;
+        key.destination = self.source;
+        key.source_port = self.destination_port;
+        key.destination_port = self.source_port;
+        key.protocol = of.protocol;
+        key.side = self.partner_side;
+        key.pad = [0; 2];
     }
 
     /// Key of the entry that the answers find.
@@ -143,6 +156,8 @@ pub struct Opening {
     pub flags: u8,
     /// The endpoint the flow belongs to.
     pub owner: u32,
+    /// The network of that endpoint.
+    pub owner_network: u32,
     /// The network that the opener is on; 0 when it is outside.
     pub network: u32,
     /// Where the answers go.
@@ -169,29 +184,29 @@ pub fn open<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room)
 fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> u32 {
     let now_ns = frame.now_ns();
     let Room { key: from, step, opening, entry_key: key, entry: flow, head: _, pad: _, packet } = room;
-    *key = step.partner_key(from);
-    // The answerer's entry: what it writes does not depend on the port that will be found.
-    *flow = Flow {
-        source: from.destination,
-        destination: from.source,
-        source_port: from.destination_port,
-        destination_port: from.source_port,
-        history: if packet.is_resumed() { ANSWERED } else { 0 },
-        flags: opening.flags | REPLY,
-        target: opening.back.kind,
-        partner_side: from.side,
-        ifindex: opening.back.ifindex,
-        endpoint: opening.back.endpoint,
-        owner: opening.owner,
-        partner_ifindex: step.target.ifindex,
-        partner_endpoint: step.target.endpoint,
-        partner_target: step.target.kind,
-        pad: [0; 3],
-        created_ns: now_ns,
-        seen_ns: now_ns,
-        packets: 0,
-        bytes: 0,
-    };
+    step.write_partner_key(from, key);
+    // The answerer's entry: what it writes does not depend on the port that will be found. Field by field: a whole one
+    // would stand on the stack first.
+    flow.source = from.destination;
+    flow.destination = from.source;
+    flow.source_port = from.destination_port;
+    flow.destination_port = from.source_port;
+    flow.history = if packet.is_resumed() { ANSWERED } else { 0 };
+    flow.flags = opening.flags | REPLY;
+    flow.target = opening.back.kind;
+    flow.partner_side = from.side;
+    flow.ifindex = opening.back.ifindex;
+    flow.endpoint = opening.back.endpoint;
+    flow.owner = opening.owner;
+    flow.network = opening.owner_network;
+    flow.partner_ifindex = step.target.ifindex;
+    flow.partner_endpoint = step.target.endpoint;
+    flow.partner_target = step.target.kind;
+    flow.pad = [0; 7];
+    flow.created_ns = now_ns;
+    flow.seen_ns = now_ns;
+    flow.packets = 0;
+    flow.bytes = 0;
     let mut reservation = Reservation { frame, tables, key, flow, result: NO_PORT };
     frame.repeat(SNAT_TRIES_MAX, &mut reservation);
     let Reservation { key, flow, result, .. } = reservation;
@@ -307,15 +322,18 @@ impl<F: Frame + Stack, T: Tables> Attempt for Collection<'_, F, T> {
         let Some(Nominee { key, seen_ns }) = self.frame.load(self.offset) else { return true };
         self.offset = self.offset.wrapping_add(size_of::<Nominee>() as u32);
         let mut step = Step::default();
+        let mut network = 0;
         let is_unused = self.tables.with_flow(&key, |flow| {
             step.read(flow);
+            network = flow.network;
             flow.seen_ns == seen_ns
         });
         if is_unused != Some(true) {
             return false;
         }
         let now_ns = self.frame.now_ns();
-        let is_expired = |partner: &mut Flow| partner.is_expired(key.protocol, now_ns);
+        let timeouts = self.tables.timeouts(network).unwrap_or(&Timeouts::DEFAULT);
+        let is_expired = |partner: &mut Flow| partner.is_expired(key.protocol, timeouts, now_ns);
         // A partner that is gone keeps nothing alive.
         if self.tables.with_flow(&step.partner_key(&key), is_expired) != Some(false) {
             forget(self.tables, &key, &step);

@@ -14,23 +14,11 @@ pub unsafe trait Wire: Copy {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
-/// One packet, link-layer header first.
+/// The bytes of one packet, link-layer header first.
 #[expect(clippy::len_without_is_empty, reason = "no packet is empty: it has a link-layer header")]
-pub trait Frame {
+pub trait Readable {
     /// Bytes of the whole packet. Not the IPv4 length field, which BIG TCP (Linux 6.3) sets to 0.
     fn len(&self) -> u32;
-
-    /// The interface whose hook runs.
-    fn ifindex(&self) -> u32;
-
-    /// Whether a socket of the host sent it: it came in by no interface.
-    fn is_from_host(&self) -> bool;
-
-    /// Whether the link layer addressed it to this host.
-    fn is_for_host(&self) -> bool;
-
-    /// Whether a VLAN tag stands beside it.
-    fn has_vlan_tag(&self) -> bool;
 
     /// Reads a whole header into `header`, and says whether the packet is long enough.
     fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool;
@@ -42,6 +30,21 @@ pub trait Frame {
         let mut header = unsafe { core::mem::zeroed() };
         if self.read(offset, &mut header) { Some(header) } else { None }
     }
+}
+
+/// One packet that can be changed and sent on.
+pub trait Frame: Readable {
+    /// The interface whose hook runs.
+    fn ifindex(&self) -> u32;
+
+    /// Whether a socket of the host sent it: it came in by no interface.
+    fn is_from_host(&self) -> bool;
+
+    /// Whether the link layer addressed it to this host.
+    fn is_for_host(&self) -> bool;
+
+    /// Whether a VLAN tag stands beside it.
+    fn has_vlan_tag(&self) -> bool;
 
     /// Overwrites bytes. The checksums are the caller's business.
     ///

@@ -67,6 +67,7 @@ pub fn open<F: Frame + Stack, T: Tables>(
     step.partner_side = INSIDE;
     opening.flags = PUBLISHED;
     opening.owner = publish.endpoint;
+    opening.owner_network = publish.network;
     conntrack::open(frame, tables, room)
 }
 

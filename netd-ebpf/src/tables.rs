@@ -4,11 +4,12 @@ use crate::conntrack::{Opening, Step};
 use crate::parse::{Head, Packet};
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
-use netd_common::endpoint::{Endpoint, EndpointKey, Port};
+use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
 use netd_common::event::Event;
 use netd_common::fdb::{FdbEntry, FdbKey};
-use netd_common::flow::{Flow, FlowKey};
-use netd_common::publish::{Publish, PublishKey};
+use netd_common::flow::{Flow, FlowKey, Timeouts};
+use netd_common::fragment::{Fragment, FragmentKey};
+use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 
 /// The maps, as the programs use them. Shared by all processors, so nothing takes `&mut self`. What only the agent writes
@@ -37,6 +38,24 @@ pub trait Tables {
     fn room(&self) -> Option<&mut Room>;
 
     fn remove_flow(&self, key: &FlowKey);
+
+    /// The timeouts of a network that has its own.
+    fn timeouts(&self, network: u32) -> Option<&Timeouts>;
+
+    /// Runs `change` on what is known of a datagram, if it is known.
+    fn with_fragment<R>(&self, key: &FragmentKey, change: impl FnOnce(&mut Fragment) -> R) -> Option<R>;
+    /// Adds or overwrites.
+    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment);
+
+    /// An address of a SNAT pool.
+    fn pooled(&self, key: &PoolKey) -> Option<&Addr>;
+    /// Counts a search for a source port, in one of [`netd_common::limits::SNAT_TRIES_BUCKETS`].
+    fn count_tries(&self, bucket: u32);
+
+    /// Whether a prefix on the list has the address.
+    fn is_allowed(&self, key: &AllowKey) -> bool;
+    /// Whether a prefix on the block list has the address.
+    fn is_blocked(&self, address: &Addr) -> bool;
 
     fn dialled(&self, key: &SockKey) -> Option<Dialled>;
     fn remember_dialled(&self, key: &SockKey, dialled: &Dialled);

@@ -52,7 +52,8 @@ impl Kernel {
     pub fn load(flows_max: u32) -> Self {
         let mut object =
             EbpfLoader::new().map_max_entries("FLOWS", flows_max).load(netd::kernel::datapath::OBJECT).expect("loaded");
-        for name in Hook::ALL.iter().map(|hook| hook.name()).chain([netd::kernel::datapath::COLLECTOR]) {
+        let hooks = [Hook::ContainerEgress, Hook::UplinkIngress, Hook::UplinkEgress];
+        for name in hooks.map(Hook::name).into_iter().chain([netd::kernel::datapath::COLLECTOR]) {
             let program: &mut SchedClassifier = object.program_mut(name).expect("a program").try_into().expect("TC");
             program.load().unwrap_or_else(|error| panic!("{name}: {error}"));
         }
@@ -246,6 +247,7 @@ impl Mirror for Kernel {
             Hook::UplinkIngress => UPLINK,
             Hook::UplinkEgress if frame.is_from_host => 0,
             Hook::UplinkEgress => LAN,
+            Hook::XdpGuard => return,
         };
         let result = self.run(hook.name(), frame.ifindex, ingress, &frame.bytes);
         let result = result.unwrap_or_else(|error| panic!("{}: {error}: {:02x?}", hook.name(), frame.bytes));
@@ -347,6 +349,7 @@ pub fn memory(map: &Map) -> u64 {
         Map::HashMap(data)
         | Map::LruHashMap(data)
         | Map::PerCpuLruHashMap(data)
+        | Map::LpmTrie(data)
         | Map::PerCpuArray(data)
         | Map::Array(data)
         | Map::RingBuf(data) => data,

@@ -185,6 +185,7 @@ fn leave<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, port: &Port, room: 
     step.partner_side = OUTSIDE;
     opening.flags = 0;
     opening.owner = port.endpoint;
+    opening.owner_network = port.network;
     opening.back = Target { kind: TO_ENDPOINT, ifindex: frame.ifindex(), endpoint: port.endpoint };
     conntrack::open(frame, tables, room)
 }

@@ -50,6 +50,7 @@ fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) ->
     step.partner_side = OUTSIDE;
     opening.flags = 0;
     opening.owner = 0;
+    opening.owner_network = 0;
     opening.back = stack;
     conntrack::open(frame, tables, room)?;
     Ok(true)

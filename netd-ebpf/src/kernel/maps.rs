@@ -2,19 +2,22 @@
 
 use crate::tables::{InsertError, Room, Tables};
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome, counter_index};
-use netd_common::endpoint::{Endpoint, EndpointKey, Port};
+use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
 use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
 use netd_common::fdb::{FdbEntry, FdbKey};
-use netd_common::flow::{Flow, FlowKey};
+use netd_common::flow::{Flow, FlowKey, Timeouts};
+use netd_common::fragment::{Fragment, FragmentKey};
 use netd_common::globals::Globals;
 use netd_common::limits::{
-    DROPS_MAX, ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, LOCAL_ADDRS_MAX, PUBLISHED_MAX, SOCK_ORIGINS_MAX, UPLINKS_MAX,
+    ALLOWED_MAX, BLOCKED_MAX, DROPS_MAX, ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, FRAGMENTS_MAX, LOCAL_ADDRS_MAX,
+    PUBLISHED_MAX, SNAT_POOLS_MAX, SNAT_TRIES_BUCKETS, SOCK_ORIGINS_MAX, TIMEOUTS_MAX, UPLINKS_MAX,
 };
-use netd_common::publish::{Publish, PublishKey};
+use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 
 /// Entries are allocated when they come: most hosts use few.
@@ -38,6 +41,22 @@ static LOCAL_ADDRS: HashMap<Addr, u32, LOCAL_ADDRS_MAX, LAZY> = HashMap::new();
 static UPLINKS: HashMap<u32, u32, UPLINKS_MAX, LAZY> = HashMap::new();
 #[btf_map]
 static FLOWS: LruHashMap<FlowKey, Flow, FLOWS_MAX> = LruHashMap::new();
+/// By network.
+#[btf_map]
+static TIMEOUTS: HashMap<u32, Timeouts, TIMEOUTS_MAX, LAZY> = HashMap::new();
+#[btf_map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment, FRAGMENTS_MAX> = LruHashMap::new();
+#[btf_map]
+static SNAT_POOLS: HashMap<PoolKey, Addr, SNAT_POOLS_MAX, LAZY> = HashMap::new();
+/// How many searches for a source port took how long.
+#[btf_map]
+static SNAT_TRIES: PerCpuArray<u64, SNAT_TRIES_BUCKETS> = PerCpuArray::new();
+/// The value is unused.
+#[btf_map]
+static ALLOWED: LpmTrie<AllowKey, u32, ALLOWED_MAX, LAZY> = LpmTrie::new();
+/// The value is unused.
+#[btf_map]
+static BLOCKED: LpmTrie<Addr, u32, BLOCKED_MAX, LAZY> = LpmTrie::new();
 #[btf_map]
 static SOCK_ORIGIN: LruHashMap<SockKey, Dialled, SOCK_ORIGINS_MAX> = LruHashMap::new();
 #[btf_map]
@@ -130,6 +149,46 @@ impl Tables for Maps {
     fn remove_flow(&self, key: &FlowKey) {
         // Gone already is as good.
         let _gone = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn timeouts(&self, network: u32) -> Option<&Timeouts> {
+        value_of!(TIMEOUTS, network)
+    }
+
+    #[inline(always)]
+    fn with_fragment<R>(&self, key: &FragmentKey, change: impl FnOnce(&mut Fragment) -> R) -> Option<R> {
+        // SAFETY: as in `with_flow`.
+        FRAGMENTS.get_ptr_mut(key).map(|fragment| change(unsafe { &mut *fragment }))
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
+        // Without it the later fragments are dropped, and counted.
+        let _unremembered = FRAGMENTS.insert(key, fragment, 0);
+    }
+
+    #[inline(always)]
+    fn pooled(&self, key: &PoolKey) -> Option<&Addr> {
+        value_of!(SNAT_POOLS, key)
+    }
+
+    #[inline(always)]
+    fn count_tries(&self, bucket: u32) {
+        if let Some(count) = SNAT_TRIES.get_ptr_mut(bucket) {
+            // SAFETY: this processor's own slot.
+            unsafe { *count = (*count).wrapping_add(1) };
+        }
+    }
+
+    #[inline(always)]
+    fn is_allowed(&self, key: &AllowKey) -> bool {
+        ALLOWED.get(&Key::new(AllowKey::BITS, *key)).is_some()
+    }
+
+    #[inline(always)]
+    fn is_blocked(&self, address: &Addr) -> bool {
+        BLOCKED.get(&Key::new(Addr::BITS, *address)).is_some()
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! How is a socket buffer a [`Frame`], and its namespace a [`Stack`]?
 
-use crate::frame::{Attempt, ChecksumOf, Frame, Refused, Route, Stack, Wire};
+use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Wire};
 use crate::verdict::Verdict;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
@@ -39,13 +39,22 @@ impl Skb {
     }
 }
 
-impl Frame for Skb {
+impl Readable for Skb {
     #[inline(always)]
     fn len(&self) -> u32 {
         // SAFETY: the context is valid for the run of the program; the verifier checks each field.
         unsafe { (*self.skb).len }
     }
 
+    #[inline(always)]
+    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool {
+        let size = size_of::<T>() as u32;
+        // SAFETY: the destination has room for `size` bytes, and any bytes are a legal `T` (`Wire`).
+        unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, core::ptr::from_mut(header).cast(), size) == 0 }
+    }
+}
+
+impl Frame for Skb {
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         // SAFETY: as in `len`.
@@ -68,13 +77,6 @@ impl Frame for Skb {
     fn has_vlan_tag(&self) -> bool {
         // SAFETY: as in `len`.
         unsafe { (*self.skb).vlan_present != 0 }
-    }
-
-    #[inline(always)]
-    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool {
-        let size = size_of::<T>() as u32;
-        // SAFETY: the destination has room for `size` bytes, and any bytes are a legal `T` (`Wire`).
-        unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, core::ptr::from_mut(header).cast(), size) == 0 }
     }
 
     #[inline(always)]

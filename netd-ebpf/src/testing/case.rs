@@ -9,7 +9,7 @@ use crate::conntrack;
 use crate::hook::{container_egress, uplink_egress, uplink_ingress};
 use crate::verdict::{self, Verdict};
 use netd_common::drop::{Counter, DropReason, Hook, Outcome};
-use netd_common::flow::{Flow, FlowKey, HOST, INSIDE, Nominee, OUTSIDE, TO_ENDPOINT, TO_UPLINK};
+use netd_common::flow::{Flow, FlowKey, HOST, INSIDE, Nominee, OUTSIDE, TO_ENDPOINT, TO_UPLINK, Timeouts};
 use netd_common::publish::{ICMP, TCP, UDP};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -229,6 +229,7 @@ pub fn run(world: &World, hook: Hook, mut frame: Bytes) -> Ran {
     let before = world.model.counters.borrow().clone();
     let model = &world.model;
     let walk = match hook {
+        Hook::XdpGuard => unreachable!("no frame of a row comes here"),
         Hook::ContainerEgress => container_egress::walk(&mut frame, model),
         Hook::UplinkIngress => uplink_ingress::walk(&mut frame, model),
         Hook::UplinkEgress => uplink_egress::walk(&mut frame, model),
@@ -273,7 +274,7 @@ pub fn moved(
 /// The flows that seem to be over.
 #[must_use]
 pub fn nominate(flows: &BTreeMap<FlowKey, Flow>, now_ns: u64) -> Vec<Nominee> {
-    let expired = flows.iter().filter(|(key, flow)| flow.is_expired(key.protocol, now_ns));
+    let expired = flows.iter().filter(|(key, flow)| flow.is_expired(key.protocol, &Timeouts::DEFAULT, now_ns));
     expired.map(|(key, flow)| Nominee { key: *key, seen_ns: flow.seen_ns }).collect()
 }
 

@@ -4,15 +4,17 @@
 //! CHECKSUM_PARTIAL, segmentation, LRU eviction, several processors.
 
 use super::random::Random;
-use crate::frame::{Attempt, ChecksumOf, Frame, Refused, Route, Stack, Wire};
+use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Wire};
 use crate::tables::{InsertError, Room, Tables};
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
-use netd_common::endpoint::{Endpoint, EndpointKey, Port};
+use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
 use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
 use netd_common::fdb::{FdbEntry, FdbKey};
-use netd_common::flow::{Flow, FlowKey};
-use netd_common::publish::{Publish, PublishKey};
+use netd_common::flow::{Flow, FlowKey, Timeouts};
+use netd_common::fragment::{Fragment, FragmentKey};
+use netd_common::limits::SNAT_TRIES_BUCKETS;
+use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,11 +74,21 @@ pub enum Reach {
     Local,
 }
 
-impl Frame for Bytes {
+impl Readable for Bytes {
     fn len(&self) -> u32 {
         self.bytes.len() as u32
     }
 
+    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool {
+        let bytes = self.bytes.get(offset as usize..).and_then(|rest| rest.get(..size_of::<T>()));
+        let Some(bytes) = bytes else { return false };
+        // SAFETY: as many bytes as a T has, and any bytes are a legal T (`Wire`).
+        *header = unsafe { bytes.as_ptr().cast::<T>().read_unaligned() };
+        true
+    }
+}
+
+impl Frame for Bytes {
     fn ifindex(&self) -> u32 {
         self.ifindex
     }
@@ -91,14 +103,6 @@ impl Frame for Bytes {
 
     fn has_vlan_tag(&self) -> bool {
         self.has_vlan_tag
-    }
-
-    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool {
-        let bytes = self.bytes.get(offset as usize..).and_then(|rest| rest.get(..size_of::<T>()));
-        let Some(bytes) = bytes else { return false };
-        // SAFETY: as many bytes as a T has, and any bytes are a legal T (`Wire`).
-        *header = unsafe { bytes.as_ptr().cast::<T>().read_unaligned() };
-        true
     }
 
     fn store<T: Wire>(&mut self, offset: u32, value: &T) -> Result<(), Refused> {
@@ -171,6 +175,12 @@ impl Stack for Bytes {
     }
 }
 
+/// Whether the first `len` bits of the address are the prefix's.
+fn is_below(address: &Addr, prefix: &Addr, len: u32) -> bool {
+    let difference = u128::from_be_bytes(address.bytes) ^ u128::from_be_bytes(prefix.bytes);
+    difference.leading_zeros() >= len
+}
+
 /// The maps in memory.
 #[derive(Debug, Default)]
 pub struct Model {
@@ -184,6 +194,13 @@ pub struct Model {
     /// Entries that `flows` takes; none: any number.
     pub flows_max: Option<usize>,
     pub flows: RefCell<BTreeMap<FlowKey, Flow>>,
+    pub timeouts: BTreeMap<u32, Timeouts>,
+    pub fragments: RefCell<BTreeMap<FragmentKey, Fragment>>,
+    pub pools: BTreeMap<PoolKey, Addr>,
+    pub tries: RefCell<[u64; SNAT_TRIES_BUCKETS]>,
+    /// Of published ports: the list, a prefix in its 16-byte form and its length there.
+    pub allowed: BTreeSet<(u32, Addr, u32)>,
+    pub blocked: BTreeSet<(Addr, u32)>,
     pub dialled: RefCell<BTreeMap<SockKey, Dialled>>,
     pub counters: RefCell<BTreeMap<(Hook, Outcome), Counter>>,
     pub drops: RefCell<BTreeMap<DropKey, Counter>>,
@@ -244,6 +261,34 @@ impl Tables for Model {
 
     fn remove_flow(&self, key: &FlowKey) {
         self.flows.borrow_mut().remove(key);
+    }
+
+    fn timeouts(&self, network: u32) -> Option<&Timeouts> {
+        self.timeouts.get(&network)
+    }
+
+    fn with_fragment<R>(&self, key: &FragmentKey, change: impl FnOnce(&mut Fragment) -> R) -> Option<R> {
+        self.fragments.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
+        self.fragments.borrow_mut().insert(*key, *fragment);
+    }
+
+    fn pooled(&self, key: &PoolKey) -> Option<&Addr> {
+        self.pools.get(key)
+    }
+
+    fn count_tries(&self, bucket: u32) {
+        self.tries.borrow_mut()[bucket as usize] += 1;
+    }
+
+    fn is_allowed(&self, key: &AllowKey) -> bool {
+        self.allowed.iter().any(|(list, prefix, len)| *list == key.list && is_below(&key.address, prefix, *len))
+    }
+
+    fn is_blocked(&self, address: &Addr) -> bool {
+        self.blocked.iter().any(|(prefix, len)| is_below(address, prefix, *len))
     }
 
     fn dialled(&self, key: &SockKey) -> Option<Dialled> {

@@ -101,6 +101,8 @@ impl Container {
             flags,
             mac: self.mac(),
             gateway_mac: self.gateway_mac(),
+            pool4: 0,
+            pool6: 0,
         }
     }
 }
@@ -225,7 +227,7 @@ impl World {
     pub fn publish(&mut self, protocol: u8, address: [u8; 4], port: u16, container: &Container, to_port: u16) {
         let key = PublishKey { address: Addr::v4(address), port, protocol, pad: 0 };
         let Container { network, endpoint, .. } = *container;
-        let publish = Publish { address: container.addr(), network, endpoint, port: to_port, pad: [0; 2] };
+        let publish = Publish { address: container.addr(), network, endpoint, allow: 0, port: to_port, pad: [0; 2] };
         self.model.publishes.insert(key, publish);
     }
 

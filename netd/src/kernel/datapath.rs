@@ -371,13 +371,25 @@ const fn fdb_key(network: u32, mac: [u8; 6]) -> FdbKey {
 }
 
 const fn port_of(value: &endpoint::Port) -> Port {
-    let endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac } = *value;
+    let endpoint::Port {
+        ipv4,
+        ipv6,
+        gateway4,
+        gateway6,
+        network,
+        endpoint,
+        flags,
+        mac,
+        gateway_mac,
+        pool4: _,
+        pool6: _,
+    } = *value;
     Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac }
 }
 
 const fn port_value(port: &Port) -> endpoint::Port {
     let Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac } = *port;
-    endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac }
+    endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac, pool4: 0, pool6: 0 }
 }
 
 /// The end of the verifier's log, where the reason is, behind the error itself.

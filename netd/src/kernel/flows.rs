@@ -10,7 +10,7 @@ use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, Rin
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome, counter_index};
 use netd_common::event::Event;
-use netd_common::flow::{Flow, FlowKey, Nominee, REPLY};
+use netd_common::flow::{Flow, FlowKey, Nominee, REPLY, Timeouts};
 use netd_common::limits::NOMINEES_MAX;
 use netd_common::publish::{Publish, PublishKey};
 use std::collections::BTreeSet;
@@ -190,7 +190,7 @@ impl Reader {
         let mut dialled = Dialled::default();
         self.flows(&mut |key, flow| {
             dialled.note(key, flow);
-            if flow.is_expired(key.protocol, now_ns) {
+            if flow.is_expired(key.protocol, &Timeouts::DEFAULT, now_ns) {
                 nominees.push(Nominee { key: *key, seen_ns: flow.seen_ns });
             }
         })?;

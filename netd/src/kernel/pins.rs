@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 /// Maps that are pinned under their own names, so that the agent, the programs and `bpftool` find them.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 19] = [
     "ENDPOINTS",
     "PORTS_BY_IF",
     "FDB",
@@ -18,6 +18,12 @@ pub const MAPS: [&str; 13] = [
     "LOCAL_ADDRS",
     "UPLINKS",
     "FLOWS",
+    "TIMEOUTS",
+    "FRAGMENTS",
+    "SNAT_POOLS",
+    "SNAT_TRIES",
+    "ALLOWED",
+    "BLOCKED",
     "SOCK_ORIGIN",
     "COUNTERS",
     "DROPS",

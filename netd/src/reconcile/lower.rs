@@ -158,6 +158,7 @@ fn lower_publishes(target: &mut Target, state: &State) {
             address: endpoint.ipv4.map_or(Addr::NONE, |ipv4| ipv4.ip().into()),
             network: network.number,
             endpoint: endpoint.number,
+            allow: 0,
             port: publish.container_port,
             pad: [0; 2],
         };

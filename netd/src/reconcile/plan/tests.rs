@@ -273,6 +273,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
         network: 1,
         endpoint,
         port: 80,
+        allow: 0,
         pad: [0; 2],
     });
     (
