@@ -2,7 +2,7 @@
 
 /// An IP address: 16 bytes in network order. IPv4 is v4-mapped, `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2), so that
 /// one key serves both families. All zero means "none".
-#[repr(C)]
+#[repr(C, align(4))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Addr {
     pub bytes: [u8; 16],
@@ -67,6 +67,22 @@ impl Addr {
             || matches!(self.bytes, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
     }
 
+    /// `fe80::/10` (RFC 4291 section 2.5.6).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_link_local_v6(&self) -> bool {
+        let [first, second, ..] = self.bytes;
+        first == 0xfe && second & 0xc0 == 0x80
+    }
+
+    /// The link-local address that an interface with this MAC address gives itself (RFC 4291 appendix A).
+    #[inline(always)]
+    #[must_use]
+    pub const fn link_local_of(mac: [u8; 6]) -> Self {
+        let [a, b, c, d, e, f] = mac;
+        Self { bytes: [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f] }
+    }
+
     /// 224.0.0.0/4, 255.255.255.255 or `ff00::/8`: never a unicast destination.
     #[inline(always)]
     #[must_use]
@@ -76,6 +92,12 @@ impl Addr {
             return first >= 224 && first < 240 || matches!(self.octets_v4(), [255, 255, 255, 255]);
         }
         matches!(self.bytes, [0xff, ..])
+    }
+}
+
+impl From<[u8; 4]> for Addr {
+    fn from(octets: [u8; 4]) -> Self {
+        Self::v4(octets)
     }
 }
 

@@ -83,10 +83,6 @@ numbered! {
         NoFlow = "NoFlow",
         /// A protocol that is not translated, towards or from the outside.
         UnsupportedProtocol = "UnsupportedProtocol",
-        /// IPv6, which is not carried yet.
-        Ipv6Unsupported = "Ipv6Unsupported",
-        /// A fragment, which is not translated yet.
-        Fragment = "Fragment",
         /// More IPv6 extension headers than are followed.
         ExtensionHeaders = "ExtensionHeaders",
         /// A later fragment of a datagram whose first fragment has not come.
@@ -103,7 +99,9 @@ numbered! {
         NotAllowed = "NotAllowed",
         /// The source is on the block list.
         Blocked = "Blocked",
-        /// Larger than the uplink takes, and no answer could be made of it.
+        /// At the end of its time to live, and of a kind that is not answered (RFC 1122 section 3.2.2).
+        TimeExceeded = "TimeExceeded",
+        /// Larger than the uplink takes, and of a kind that is not answered.
         TooBig = "TooBig",
         /// The flow's or the published port's container is gone.
         EndpointGone = "EndpointGone",

@@ -61,6 +61,15 @@ pub struct Port {
     pub pool6: u16,
 }
 
+impl Port {
+    /// Whether an IPv6 address is the container's: the one it was given or, where it has one, its link-local one.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_ipv6(&self, address: &Addr) -> bool {
+        !self.ipv6.is_none() && (*address == self.ipv6 || *address == Addr::link_local_of(self.mac))
+    }
+}
+
 /// Key of `SNAT_POOLS`, whose value is an [`Addr`]: an address that the network's flows to the outside may take.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

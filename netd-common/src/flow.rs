@@ -53,18 +53,23 @@ pub struct FlowKey {
 
 impl FlowKey {
     /// The tuple that an answer carries, seen at `side`.
-    #[inline(always)]
     #[must_use]
-    pub const fn reversed(&self, side: u8) -> Self {
-        Self {
-            source: self.destination,
-            destination: self.source,
-            source_port: self.destination_port,
-            destination_port: self.source_port,
-            protocol: self.protocol,
-            side,
-            pad: [0; 2],
-        }
+    pub fn reversed(&self, side: u8) -> Self {
+        let mut key = Self::default();
+        self.write_reversed(side, &mut key);
+        key
+    }
+
+    /// Writes the tuple that an answer carries, seen at `side`: where the stack has no room for another key.
+    #[inline(always)]
+    pub const fn write_reversed(&self, side: u8, key: &mut Self) {
+        key.source = self.destination;
+        key.destination = self.source;
+        key.source_port = self.destination_port;
+        key.destination_port = self.source_port;
+        key.protocol = self.protocol;
+        key.side = side;
+        key.pad = [0; 2];
     }
 }
 

@@ -26,8 +26,11 @@ pub struct Fragment {
     /// As the first fragment's [`crate::flow::FlowKey`] had them.
     pub source_port: u16,
     pub destination_port: u16,
+    /// Bytes of the datagram's payload that the first fragment had.
+    pub first_end: u32,
     /// Up to where the datagram has come, in bytes of its payload.
     pub end: u32,
+    pub pad: [u8; 4],
     /// Monotonic time of the first fragment.
     pub seen_ns: u64,
 }

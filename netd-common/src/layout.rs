@@ -10,7 +10,7 @@ use core::mem::{align_of, size_of};
 pub const ABI_VERSION: u32 = 1;
 
 const _: () = {
-    assert!(size_of::<Addr>() == 16 && align_of::<Addr>() == 1);
+    assert!(size_of::<Addr>() == 16 && align_of::<Addr>() == 4);
     assert!(size_of::<endpoint::EndpointKey>() == 16 + 4);
     assert!(size_of::<endpoint::Endpoint>() == 3 * 4 + 6 + 2);
     assert!(size_of::<endpoint::Port>() == 4 * 16 + 3 * 4 + 2 * 6 + 2 * 2);
@@ -24,7 +24,7 @@ const _: () = {
     assert!(size_of::<flow::Flow>() == 2 * 16 + 2 * 2 + 4 + 5 * 4 + 8 + 4 + 4 * 8);
     assert!(size_of::<flow::Timeouts>() == 7 * 4);
     assert!(size_of::<fragment::FragmentKey>() == 2 * 16 + 4 + 2 + 2);
-    assert!(size_of::<fragment::Fragment>() == 2 * 2 + 4 + 8);
+    assert!(size_of::<fragment::Fragment>() == 2 * 2 + 2 * 4 + 4 + 8);
     assert!(size_of::<flow::Nominee>() == 40 + 8);
     assert!(size_of::<event::Event>() == 8 + 2 * 16 + 2 * 2 + 4 + 4 + 4);
     assert!(size_of::<sock::SockKey>() == 8 + 16 + 2 + 6);

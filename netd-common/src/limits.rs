@@ -22,6 +22,8 @@ pub const EVENTS_SIZE_MAX: usize = 256 * 1024;
 /// Source ports tried before a flow is refused as `SnatExhausted`. With 60,000 flows to one remote address and port, 93 of
 /// 100 ports are taken, and one search in ten thousand fails.
 pub const SNAT_TRIES_MAX: u32 = 128;
+/// How many of these tries go to one address of a SNAT pool before the next.
+pub const SNAT_TRIES_PER_ADDRESS: u32 = 32;
 /// The lowest source port a masqueraded flow is given when it cannot keep its own (RFC 6335 section 6: below are the
 /// system ports).
 pub const SNAT_PORT_MIN: u16 = 1024;

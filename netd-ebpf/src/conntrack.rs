@@ -5,16 +5,18 @@
 //! puts it back, within [`SEEN_GRANULARITY_NS`] of its next packet.
 
 use crate::frame::{Attempt, Frame, Stack, Wire};
-use crate::parse::{ETHERNET_SIZE, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use crate::parse::ETHERNET_SIZE;
+use crate::parse::transport::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 use crate::tables::{InsertError, Room, Tables};
 use netd_common::Addr;
 use netd_common::drop::DropReason;
+use netd_common::endpoint::PoolKey;
 use netd_common::flow::{
     ANSWERED, FIN_ANSWERER, FIN_OPENER, Flow, FlowKey, Nominee, OUTSIDE, REPLY, RESET, SEEN_GRANULARITY_NS, State,
     Timeouts,
 };
-use netd_common::limits::{NOMINEES_MAX, SNAT_PORT_MIN, SNAT_TRIES_MAX};
-use netd_common::publish::TCP;
+use netd_common::limits::{NOMINEES_MAX, SNAT_PORT_MIN, SNAT_TRIES_BUCKETS, SNAT_TRIES_MAX, SNAT_TRIES_PER_ADDRESS};
+use netd_common::publish::{SCTP, TCP};
 
 /// What a flow says of one of its packets: the tuple to write, and where to go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +109,12 @@ pub fn find<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room)
     }
 }
 
+/// What a flow says of its packets, of which this is none: nothing is noted.
+#[inline(always)]
+pub fn peek<T: Tables>(tables: &T, key: &FlowKey, step: &mut Step) -> bool {
+    tables.with_flow(key, |flow| step.read(flow)).is_some()
+}
+
 /// Brings the history to the other entry of the pair, or, where the LRU has taken that one, puts it back: without it the
 /// answers would find nothing.
 #[inline(never)]
@@ -160,6 +168,8 @@ pub struct Opening {
     pub owner_network: u32,
     /// The network that the opener is on; 0 when it is outside.
     pub network: u32,
+    /// How many addresses the network's SNAT pool has for a flow to the outside; 0: it has none.
+    pub pool: u32,
     /// Where the answers go.
     pub back: Target,
 }
@@ -183,7 +193,7 @@ pub fn open<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room)
 #[inline(never)]
 fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> u32 {
     let now_ns = frame.now_ns();
-    let Room { key: from, step, opening, entry_key: key, entry: flow, head: _, pad: _, packet } = room;
+    let Room { key: from, step, opening, entry_key: key, entry: flow, packet, .. } = room;
     step.write_partner_key(from, key);
     // The answerer's entry: what it writes does not depend on the port that will be found. Field by field: a whole one
     // would stand on the stack first.
@@ -207,12 +217,17 @@ fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Ro
     flow.seen_ns = now_ns;
     flow.packets = 0;
     flow.bytes = 0;
-    let mut reservation = Reservation { frame, tables, key, flow, result: NO_PORT };
+    let is_outside = key.side == OUTSIDE;
+    let mut reservation = Reservation { frame, tables, key, flow, opening, result: NO_PORT, tries: 0 };
     frame.repeat(SNAT_TRIES_MAX, &mut reservation);
-    let Reservation { key, flow, result, .. } = reservation;
+    let Reservation { key, flow, result, tries, .. } = reservation;
+    if is_outside {
+        tables.count_tries(if result == OPENED { bucket(tries) } else { SNAT_TRIES_BUCKETS as u32 - 1 });
+    }
     if result != OPENED {
         return result;
     }
+    step.source = key.destination;
     step.source_port = key.destination_port;
     // The opener's entry, field by field over the other: the stack has no room for a second one.
     flow.source = step.source;
@@ -251,13 +266,41 @@ struct Reservation<'a, F, T> {
     tables: &'a T,
     key: &'a mut FlowKey,
     flow: &'a mut Flow,
+    opening: &'a Opening,
     /// [`OPENED`], or why not.
     result: u32,
+    /// Attempts so far.
+    tries: u32,
+}
+
+/// Which bucket of `SNAT_TRIES` a search belongs to that succeeded at this try, from 1.
+#[inline(always)]
+const fn bucket(tries: u32) -> u32 {
+    32 - tries.saturating_sub(1).leading_zeros()
+}
+
+impl<F, T: Tables> Reservation<'_, F, T> {
+    /// Goes on to the next address of the pool now and then. A container begins at the same address each time, so that
+    /// one remote sees it as one host (RFC 4787 section 4.1).
+    #[inline(always)]
+    fn choose_address(&mut self) {
+        let Opening { pool, owner, owner_network: network, .. } = *self.opening;
+        if pool == 0 || !self.tries.is_multiple_of(SNAT_TRIES_PER_ADDRESS) {
+            return;
+        }
+        let index = owner.wrapping_add(self.tries / SNAT_TRIES_PER_ADDRESS) % pool;
+        let family = if self.key.source.is_v4() { 4 } else { 6 };
+        if let Some(address) = self.tables.pooled(&PoolKey { network, index: index as u16, family }) {
+            self.key.destination = *address;
+        }
+    }
 }
 
 impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
     #[inline(always)]
     fn attempt(&mut self) -> bool {
+        self.choose_address();
+        self.tries += 1;
         let key = &mut *self.key;
         // Only answers from outside could be meant for the host: for one of its sockets, or, as an echo with the identifier
         // 0 looks the same in both directions, for itself.
@@ -270,6 +313,10 @@ impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
                 Err(InsertError::Exists) => {}
                 Err(InsertError::Full) => self.result = NO_ROOM,
             }
+        }
+        if key.protocol == SCTP {
+            // Its checksum keeps the port where it is.
+            return true;
         }
         // The opener's source port is where the answers go; for an echo, the identifier.
         key.destination_port = next_port(self.frame);

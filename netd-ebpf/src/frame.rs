@@ -1,5 +1,6 @@
 //! What can be asked of one packet, and of the stack that carries it?
 
+use crate::parse::Family;
 use netd_common::Addr;
 use netd_common::flow::FlowKey;
 
@@ -58,6 +59,31 @@ pub trait Frame: Readable {
     /// As [`Self::store`].
     fn update_checksum(&mut self, offset: u32, difference: u32, of: ChecksumOf) -> Result<(), Refused>;
 
+    /// Adds `difference` to the kernel's own sum over the packet, where it keeps one (CHECKSUM_COMPLETE). In IPv4 a header
+    /// sums up to nothing, whatever its addresses; in IPv6 nothing makes up for a changed address but this.
+    fn correct_sum(&mut self, difference: u32);
+
+    /// Cuts the packet to `len` bytes, or adds zeros up to it, and makes it one packet if it was to be segmented.
+    ///
+    /// # Errors
+    /// When the kernel has no room.
+    fn resize(&mut self, len: u32) -> Result<(), Refused>;
+
+    /// Makes `len` bytes of room between the link-layer header and the IP header.
+    ///
+    /// # Errors
+    /// When the kernel has no room.
+    fn make_room(&mut self, len: u32) -> Result<(), Refused>;
+
+    /// Exchanges room for an IPv4 header without options for room for an IPv6 header, or the other way round.
+    ///
+    /// # Errors
+    /// When the kernel cannot, as with segments of UDP.
+    fn change_family(&mut self, to: Family) -> Result<(), Refused>;
+
+    /// The MTU of an interface, in bytes, when the packet (or a segment of it) with `growth` more bytes is larger.
+    fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32>;
+
     /// Marks it as addressed to the host, so that the receiver behind `redirect_peer` accepts it (needed before 6.15).
     fn accept(&mut self);
 }
@@ -78,8 +104,9 @@ pub enum ChecksumOf {
 
 /// What the host's stack would do with a packet.
 pub trait Stack {
-    /// Where the host routes a packet that came in by this frame's interface.
-    fn route(&self, source: Addr, destination: Addr, protocol: u8) -> Route;
+    /// Where the host routes a packet with this tuple that came in by this frame's interface; the answer's details are
+    /// left in `way`, which the caller has room for.
+    fn route(&self, tuple: &FlowKey, way: &mut Way) -> Route;
 
     /// Whether a socket of the host answers to this tuple: it is connected so, listens or is bound there, or lingers in
     /// TIME_WAIT. `tuple` is what the socket would receive.
@@ -89,6 +116,9 @@ pub trait Stack {
     fn now_ns(&self) -> u64;
 
     fn random(&self) -> u32;
+
+    /// The one's complement sum of a value of at most 512 bytes, a multiple of four, in the byte order of memory.
+    fn sum<T: Wire>(&self, of: &T) -> u32;
 
     /// Attempts until one succeeds, at most `times`. In the kernel the attempt is verified once, and not once a turn
     /// (`bpf_loop`, Linux 5.17).
@@ -104,10 +134,20 @@ pub trait Attempt {
 /// Answer of [`Stack::route`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Out of this interface; `source` is the address that the host uses there, none when the kernel did not say.
-    Via { ifindex: u32, source: Addr },
+    /// As [`Way`] says.
+    Via,
     /// The host does not know, or has a route that says no.
     Unreachable,
     /// The destination is the host itself, or the kernel does not forward from this interface.
     NotForwarded,
+}
+
+/// Details of [`Route::Via`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// The interface.
+    pub ifindex: u32,
+    /// The address that the host uses there, none when the kernel did not say.
+    pub source: Addr,
 }

@@ -26,17 +26,22 @@
 //! A hook's story returns [`verdict::Walk`]; every exit goes through [`verdict::finish`], which counts it once.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
+pub mod answer;
 pub mod conntrack;
+pub mod family;
 pub mod fdb;
 pub mod forward;
+pub mod fragment;
 pub mod frame;
 pub mod hook;
 #[cfg(target_arch = "bpf")]
 pub mod kernel;
 pub mod nat;
+pub mod ndp;
 pub mod neighbour;
 pub mod parse;
 pub mod published;
+pub mod related;
 pub mod tables;
 #[cfg(all(not(target_arch = "bpf"), any(test, feature = "testing")))]
 pub mod testing;

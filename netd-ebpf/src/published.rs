@@ -7,16 +7,16 @@ use crate::tables::{Room, Tables};
 use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::endpoint::{Endpoint, EndpointKey, INTERNAL};
-use netd_common::flow::{INSIDE, PUBLISHED, TO_ENDPOINT};
-use netd_common::globals::HAIRPIN_V4;
-use netd_common::publish::{Publish, PublishKey, TCP, UDP};
+use netd_common::flow::{FlowKey, INSIDE, PUBLISHED, TO_ENDPOINT};
+use netd_common::globals::{HAIRPIN_V4, HAIRPIN_V6, PROXY_V4};
+use netd_common::publish::{Publish, PublishKey, SCTP, TCP, UDP};
 
 /// The publish for a destination: an exact address before every address of the host.
 ///
 /// Like the others here it has a stack frame of its own, so that the packets of known flows pay little for it.
 #[inline(never)]
 pub fn find<'t, T: Tables>(tables: &'t T, address: &Addr, port: u16, protocol: u8) -> Option<&'t Publish> {
-    if protocol != TCP && protocol != UDP {
+    if !matches!(protocol, TCP | UDP | SCTP) {
         return None;
     }
     let any = if address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 };
@@ -35,11 +35,13 @@ pub fn find<'t, T: Tables>(tables: &'t T, address: &Addr, port: u16, protocol: u
 }
 
 /// Opens the flow of a packet for a published port, as [`conntrack::open`] does. `room.opening` says who sent it: its
-/// `network` and the way `back`. On the answerer's own network the source is replaced, so that the answer comes this way.
+/// `network` and the way `back`. On the answerer's own network the source is replaced, so that the answer comes this way;
+/// so is that of an IPv6 client of an IPv4 container.
 ///
 /// # Errors
 /// [`DropReason::InternalNetwork`] when the container is on one, [`DropReason::EndpointGone`] when it is not there any
-/// more, [`DropReason::NoFlow`] for a packet that cannot be the first, and those of [`conntrack::open`].
+/// more, [`DropReason::NoFlow`] for a packet that cannot be the first, [`DropReason::UnsupportedProtocol`] for a port of SCTP
+/// that would change and for an IPv4 client of an IPv6 container, and those of [`conntrack::open`].
 #[inline(never)]
 pub fn open<F: Frame + Stack, T: Tables>(
     frame: &F,
@@ -48,27 +50,47 @@ pub fn open<F: Frame + Stack, T: Tables>(
     room: &mut Room,
 ) -> Result<(), DropReason> {
     let packet = &room.packet;
-    if packet.is_fragment() {
-        return Err(DropReason::Fragment);
+    if packet.kind() == Kind::LaterFragment {
+        return Err(DropReason::FragmentFirstMissing);
     }
     if packet.kind() == Kind::Tcp && packet.is_syn_ack_or_reset() {
         return Err(DropReason::NoFlow);
+    }
+    if packet.kind() == Kind::Sctp && room.key.destination_port != publish.port {
+        return Err(DropReason::UnsupportedProtocol);
     }
     let endpoint = answerer(tables, publish)?;
     if endpoint.flags & INTERNAL != 0 && room.opening.network != publish.network {
         return Err(DropReason::InternalNetwork);
     }
     let Room { key, step, opening, .. } = room;
-    step.source = if opening.network == publish.network { HAIRPIN_V4 } else { key.source };
+    step.source = source_seen(key, publish, opening.network);
+    if step.source.is_none() {
+        return Err(DropReason::UnsupportedProtocol);
+    }
     step.source_port = key.source_port;
     step.destination = publish.address;
     step.destination_port = publish.port;
     step.target = Target { kind: TO_ENDPOINT, ifindex: endpoint.ifindex, endpoint: endpoint.endpoint };
     step.partner_side = INSIDE;
     opening.flags = PUBLISHED;
+    opening.pool = 0;
     opening.owner = publish.endpoint;
     opening.owner_network = publish.network;
     conntrack::open(frame, tables, room)
+}
+
+/// Whom the container sees: the client itself, where the answer comes back this way by itself; none when it cannot be.
+#[inline(always)]
+fn source_seen(key: &FlowKey, publish: &Publish, network: u32) -> Addr {
+    match (key.source.is_v4(), publish.address.is_v4()) {
+        (true, true) if network == publish.network => HAIRPIN_V4,
+        // The answer to a link-local address would stay on the container's own link.
+        (false, false) if network == publish.network || key.source.is_link_local_v6() => HAIRPIN_V6,
+        (false, true) => PROXY_V4,
+        (true, false) => Addr::NONE,
+        _ => key.source,
+    }
 }
 
 #[inline(always)]

@@ -1,7 +1,12 @@
 //! What do the maps answer?
 
+use crate::answer::Answer;
 use crate::conntrack::{Opening, Step};
+use crate::frame::Way;
+use crate::ndp::Advertisement;
+use crate::parse::ip::Ipv6;
 use crate::parse::{Head, Packet};
+use crate::related::Quoted;
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
 use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
@@ -80,6 +85,8 @@ pub struct Room {
     pub head: Head,
     /// Aligns what follows.
     pub pad: [u8; 2],
+    /// Meaningful when the ethertype says so.
+    pub ipv6: Ipv6,
     pub packet: Packet,
     /// The packet's tuple.
     pub key: FlowKey,
@@ -87,9 +94,19 @@ pub struct Room {
     pub step: Step,
     /// The flow being opened.
     pub opening: Opening,
+    /// Where the host's routing leads.
+    pub way: Way,
     /// The entry being added.
     pub entry_key: FlowKey,
     pub entry: Flow,
+    /// The datagram that a fragment belongs to.
+    pub fragment_key: FragmentKey,
+    pub fragment: Fragment,
+    /// What an ICMP error quotes.
+    pub quoted: Quoted,
+    /// The answers that the packet may become.
+    pub answer: Answer,
+    pub advertisement: Advertisement,
 }
 
 /// Why an entry was not added.

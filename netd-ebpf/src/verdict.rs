@@ -1,7 +1,7 @@
 //! What becomes of a packet, and who counts it?
 
 use crate::frame::{Frame, Stack};
-use crate::parse;
+use crate::parse::{self, Family};
 use crate::tables::Tables;
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
 use netd_common::event::Kind;
@@ -65,12 +65,13 @@ fn note<F: Frame + Stack, T: Tables>(hook: Hook, reason: DropReason, frame: &F, 
     if !tables.may_sample(reason, now_ns) {
         return;
     }
-    let mut key = FlowKey::default();
-    let mut head = parse::Head::default();
-    if parse::head(frame, &mut head).is_ok() && head.ethernet.ethertype == parse::ETHERTYPE_IPV4 {
-        // What could not be read stays zero.
-        let _unread = parse::transport(frame, &head.ipv4, OUTSIDE, &mut key, &mut parse::Packet::default());
+    let Some(room) = tables.room() else { return };
+    // What could not be read is zero.
+    room.key = FlowKey::default();
+    if parse::head(frame, room).is_ok() && room.head.ethernet.family() != Family::Other {
+        let _unread = parse::packet(frame, room, OUTSIDE);
     }
+    let key = &room.key;
     tables.send(|event| {
         event.time_ns = now_ns;
         event.ifindex = frame.ifindex();

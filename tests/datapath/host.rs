@@ -1,12 +1,13 @@
 //! How does a thread become the host that the rows play on?
 
+use netd_common::Addr;
 use netd_ebpf::testing::model::Socket;
 use netd_ebpf::testing::world::{
-    API, Container, DB, HOST, LAN, LAN_HOST, LAN_MAC, ROUTER, UPLINK, UPLINK_MAC, WEB, World,
+    API, Container, DB, HOST, HOST_6, LAN, LAN_HOST, LAN_MAC, ROUTER, ROUTER_6, UPLINK, UPLINK_MAC, WEB, World,
 };
 use nix::sched::{CloneFlags, unshare};
 use std::io::Write as _;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Command, Stdio};
 
 /// The names of the host's interfaces here.
@@ -38,17 +39,21 @@ fn make_interfaces() {
     for (name, container) in CONTAINERS {
         link(name, container.ifindex, container.gateway_mac());
     }
-    let [host, lan, router] = [HOST, LAN_HOST, ROUTER].map(Ipv4Addr::from);
-    batch += &format!("addr add {host}/24 dev {UPLINK_NAME}\naddr add {lan}/24 dev lan\n");
-    batch += &format!("route add default via {router}\n");
+    let ip = |address: Addr| IpAddr::from(address);
+    batch += &format!("addr add {}/24 dev {UPLINK_NAME}\naddr add {}/24 dev lan\n", ip(HOST), ip(LAN_HOST));
+    batch += &format!("addr add {}/64 dev {UPLINK_NAME} nodad\n", ip(HOST_6));
+    batch += &format!("route add default via {}\n", ip(ROUTER));
+    batch += &format!("route add default via {} dev {UPLINK_NAME}\n", ip(ROUTER_6));
     for network in [WEB, API] {
-        let [a, b, c, _] = network.gateway;
-        batch += &format!("addr add {}/32 dev lo\n", Ipv4Addr::from(network.gateway));
+        let [a, b, c, _] = network.gateway.octets_v4();
+        batch += &format!("addr add {}/32 dev lo\n", ip(network.gateway));
+        batch += &format!("addr add {}/128 dev lo nodad\n", ip(network.gateway_6));
         batch += &format!("route add unreachable {a}.{b}.{c}.0/24\n");
+        batch += &format!("route add unreachable fd00:{}::/64\n", network.network);
     }
     for (name, container) in CONTAINERS {
-        let [address, gateway] = [container.address, container.gateway].map(Ipv4Addr::from);
-        batch += &format!("route add {address}/32 dev {name} src {gateway}\n");
+        batch += &format!("route add {}/32 dev {name} src {}\n", ip(container.address), ip(container.gateway));
+        batch += &format!("route add {}/128 dev {name} src {}\n", ip(container.address_6), ip(container.gateway_6));
     }
     let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip(8)");
     ip.stdin.take().expect("a pipe").write_all(batch.as_bytes()).expect("written");
@@ -59,8 +64,10 @@ fn make_interfaces() {
 }
 
 fn set_forwarding(name: &str, is_on: bool) {
-    let path = format!("/proc/sys/net/ipv4/conf/{name}/forwarding");
-    std::fs::write(&path, if is_on { "1" } else { "0" }).unwrap_or_else(|error| panic!("{path}: {error}"));
+    for family in ["ipv4", "ipv6"] {
+        let path = format!("/proc/sys/net/{family}/conf/{name}/forwarding");
+        std::fs::write(&path, if is_on { "1" } else { "0" }).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
 }
 
 /// The sockets of a row, closed when dropped.
@@ -74,7 +81,7 @@ pub struct Sockets {
 pub fn set_up(world: &World) -> Sockets {
     set_forwarding(UPLINK_NAME, world.stack.forwarding.contains(&UPLINK));
     let mut sockets = Sockets::default();
-    let at = |address: netd_common::Addr, port| SocketAddrV4::new(Ipv4Addr::from(address.octets_v4()), port);
+    let at = |address: Addr, port| SocketAddr::new(IpAddr::from(address), port);
     for Socket { protocol, address, port, peer } in &world.stack.sockets {
         let own = at(*address, *port);
         if *protocol == netd_common::publish::TCP {

@@ -7,10 +7,11 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use netd::kernel::flows::monotonic_ns;
 use netd_common::Addr;
 use netd_common::drop::{Counter, Hook, Outcome, counter_index};
-use netd_common::endpoint::{Endpoint, EndpointKey, Port};
+use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
 use netd_common::fdb::{FdbEntry, FdbKey};
-use netd_common::flow::{Flow, FlowKey, Nominee};
-use netd_common::publish::{Publish, PublishKey, UDP};
+use netd_common::flow::{Flow, FlowKey, Nominee, Timeouts};
+use netd_common::fragment::{Fragment, FragmentKey};
+use netd_common::publish::{ICMP, ICMPV6, Publish, PublishKey, UDP};
 use netd_ebpf::testing::case::{Mirror, Ran, gc_frame, nominate, outcome};
 use netd_ebpf::testing::model::Bytes;
 use netd_ebpf::testing::world::{Container, LAN, UPLINK, World};
@@ -36,6 +37,8 @@ pub struct Kernel {
     /// What the model counted of frames that the kernel does not take.
     untaken: Counters,
     result: Option<RunResult>,
+    /// The frame that ran last, as it came.
+    frame: Vec<u8>,
     nominees: Vec<Nominee>,
     frames: usize,
     /// Whether all flows are compared after each frame, and not only when asked.
@@ -63,6 +66,7 @@ impl Kernel {
             base: Counters::new(),
             untaken: Counters::new(),
             result: None,
+            frame: Vec::new(),
             nominees: Vec::new(),
             frames: 0,
             compares_each: true,
@@ -124,6 +128,8 @@ impl Kernel {
         self.fill::<FdbKey, FdbEntry>("FDB", model.fdb.clone());
         self.fill::<PublishKey, Publish>("PUBLISHED", model.publishes.clone());
         self.fill::<Addr, u32>("LOCAL_ADDRS", model.local.iter().map(|address| (*address, 0)));
+        self.fill::<PoolKey, Addr>("SNAT_POOLS", model.pools.clone());
+        self.fill::<u32, Timeouts>("TIMEOUTS", model.timeouts.clone());
         self.fill::<u32, u32>("UPLINKS", model.uplinks.iter().map(|ifindex| (*ifindex, 0)));
         self.sockets = Sockets::default();
         self.sockets = host::set_up(world);
@@ -212,13 +218,16 @@ fn takes(frame: &[u8]) -> bool {
     frame.len() >= size_min
 }
 
-/// Whether the kernel's sum must hold: of IPv4. UDP without a checksum cannot make up for a changed port, but nobody looks
-/// at the sum of such a datagram, nor at that of an ARP answer.
+/// Whether the kernel's sum must hold: of IP. UDP without a checksum cannot make up for a changed port, but nobody looks
+/// at the sum of such a datagram, nor at that of an ARP answer. One that is cut or grows into an answer has no such sum
+/// any more: packets at the end of their time, and neighbour solicitations without an option.
 fn may_check_sum(frame: &[u8]) -> bool {
-    let Some(header_len) = frame.get(14).map(|byte| usize::from(byte & 0x0f) * 4) else { return false };
-    let is_udp = frame.get(23) == Some(&UDP);
-    frame.get(12..14) == Some(&[8, 0])
-        && !(is_udp && frame.get(14 + header_len + 6..14 + header_len + 8) == Some(&[0, 0]))
+    let is_none = |at: usize| frame.get(at..at + 2) == Some(&[0, 0]);
+    let (ttl, is_v6) = (frame.get(if frame.get(12) == Some(&0x86) { 21 } else { 22 }), frame.get(12) == Some(&0x86));
+    if matches!(ttl, Some(0 | 1)) || is_v6 && frame.len() < 86 && ttl == Some(&255) {
+        return false;
+    }
+    transport(frame).is_some_and(|(protocol, at)| protocol != UDP || !is_none(at + 6))
 }
 
 impl Mirror for Kernel {
@@ -233,6 +242,7 @@ impl Mirror for Kernel {
             "FLOWS",
             flows.into_iter().map(|(key, flow)| (key, Flow { seen_ns: here(flow.seen_ns), created_ns: 0, ..flow })),
         );
+        self.fill::<FragmentKey, Fragment>("FRAGMENTS", []);
         self.base = self.counters();
         self.untaken.clear();
     }
@@ -256,6 +266,7 @@ impl Mirror for Kernel {
             world.stack.random = ((u64::from(port - 1024) << 32).div_ceil(65536 - 1024)) as u32;
         }
         self.result = Some(result);
+        self.frame.clone_from(&frame.bytes);
         self.frames += 1;
     }
 
@@ -278,7 +289,12 @@ impl Mirror for Kernel {
         for (slot, counter) in &self.untaken {
             subtract(&mut model, slot, *counter);
         }
-        assert_eq!((result.value, &kernel), (expected, &model), "verdict and counters, the kernel's first");
+        let frame = &self.frame;
+        assert_eq!(
+            (result.value, &kernel),
+            (expected, &model),
+            "verdict and counters, the kernel's first: {frame:02x?}"
+        );
         assert_eq!(
             result.bytes, ran.frame.bytes,
             "bytes, the kernel's first: {:02x?}\n{:02x?}",
@@ -333,13 +349,31 @@ fn entries<K: Pod + Ord, V: Pod>(map: HashMap<&MapData, K, V>) -> BTreeMap<K, V>
     map.iter().map(|entry| entry.expect("an entry")).collect()
 }
 
-/// The source port of an IPv4 frame, or the identifier of an echo.
-fn source_port(frame: &[u8]) -> Option<u16> {
-    if frame.get(12..14)? != [8, 0] {
-        return None;
+/// The protocol of an IP frame and the offset of its transport header.
+fn transport(frame: &[u8]) -> Option<(u8, usize)> {
+    let (mut protocol, mut at) = match frame.get(12..14)? {
+        [0x08, 0x00] => (*frame.get(23)?, 14 + usize::from(frame.get(14)? & 0x0f) * 4),
+        [0x86, 0xdd] => (*frame.get(20)?, 54),
+        _ => return None,
+    };
+    // Extension headers of IPv6, whose lengths are counted in three ways.
+    while matches!(protocol, 0 | 43 | 44 | 51 | 60) {
+        let len = usize::from(*frame.get(at + 1)?);
+        let size = match protocol {
+            44 => 8,
+            51 => (len + 2) * 4,
+            _ => (len + 1) * 8,
+        };
+        protocol = *frame.get(at)?;
+        at += size;
     }
-    let transport = 14 + usize::from(frame.get(14)? & 0x0f) * 4;
-    let at = if *frame.get(23)? == netd_common::publish::ICMP { transport + 4 } else { transport };
+    Some((protocol, at))
+}
+
+/// The source port of a frame, or the identifier of an echo.
+fn source_port(frame: &[u8]) -> Option<u16> {
+    let (protocol, at) = transport(frame)?;
+    let at = if matches!(protocol, ICMP | ICMPV6) { at + 4 } else { at };
     Some(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?))
 }
 

@@ -33,6 +33,10 @@ pub fn dial<C: Call, T: Tables>(call: &mut C, tables: &T) {
     let address = dialled_address(call.address());
     let port = call.port();
     let Some(publish) = published::find(tables, &address, port, call.protocol()) else { return };
+    if address.is_v4() && !publish.address.is_v4() {
+        // An IPv4 socket cannot speak IPv6.
+        return;
+    }
     let key = sock_key(call, publish);
     tables.remember_dialled(&key, &Dialled { address: call.address(), port, pad: [0; 2] });
     call.redirect(publish.address, publish.port);
@@ -62,7 +66,8 @@ pub fn may_bind<C: Call, T: Tables>(call: &C, tables: &T) -> bool {
     let protocol = call.protocol();
     let is_taken = |address| tables.publish(&PublishKey { address, port, protocol, pad: 0 }).is_some();
     // An IPv6 wildcard takes IPv4 too, unless the socket says otherwise (RFC 3493 section 5.3), which is not seen here.
-    !(is_taken(address) || is_taken(Addr::ANY_V4) && (address.is_v4() || address == Addr::ANY_V6))
+    let every = if address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 };
+    !(is_taken(address) || is_taken(every) || address == Addr::ANY_V6 && is_taken(Addr::ANY_V4))
 }
 
 /// An unspecified destination means the host itself.

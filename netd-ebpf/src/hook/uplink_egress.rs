@@ -6,7 +6,7 @@
 use crate::conntrack::{self, Target};
 use crate::forward;
 use crate::frame::{Frame, Stack};
-use crate::parse::{self, ETHERTYPE_IPV4};
+use crate::parse::{self, Family, Kind};
 use crate::tables::{Room, Tables};
 use crate::verdict::{Verdict, Walk};
 use netd_common::drop::DropReason;
@@ -19,11 +19,10 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
         return Ok(Verdict::Pass);
     }
     let room = tables.room().ok_or(DropReason::FlowTableFull)?;
-    if parse::head(frame, &mut room.head).is_err() || room.head.ethernet.ethertype != ETHERTYPE_IPV4 {
+    if parse::head(frame, room).is_err() || room.head.ethernet.family() == Family::Other {
         return Ok(Verdict::Pass);
     }
-    let parsed = parse::transport(frame, &room.head.ipv4, HOST, &mut room.key, &mut room.packet);
-    if parsed.is_err() || !room.packet.kind().is_translatable() || room.packet.is_fragment() {
+    if parse::packet(frame, room, HOST).is_err() || room.packet.is_fragment() || !may_alias(room.packet.kind()) {
         return Ok(Verdict::Pass);
     }
     if !conntrack::find(frame, tables, room) && !opens(frame, tables, room)? {
@@ -32,12 +31,18 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
     forward::along(frame, tables, room)
 }
 
+/// Whether its source port could be exchanged.
+#[inline(always)]
+const fn may_alias(kind: Kind) -> bool {
+    matches!(kind, Kind::Tcp | Kind::Udp | Kind::EchoRequest | Kind::EchoReply)
+}
+
 /// Whether a packet of no known flow has the tuple of a container's, and so gets a flow with another port. It has a stack
 /// frame of its own, so that the host's other packets pay little for it.
 #[inline(never)]
 fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<bool, DropReason> {
     let Room { key, step, opening, entry_key: answer, .. } = room;
-    *answer = key.reversed(OUTSIDE);
+    key.write_reversed(OUTSIDE, answer);
     if tables.with_flow(answer, |_| ()).is_none() {
         return Ok(false);
     }
@@ -51,6 +56,7 @@ fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) ->
     opening.flags = 0;
     opening.owner = 0;
     opening.owner_network = 0;
+    opening.pool = 0;
     opening.back = stack;
     conntrack::open(frame, tables, room)?;
     Ok(true)

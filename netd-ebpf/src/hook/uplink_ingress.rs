@@ -5,9 +5,11 @@
 
 use crate::conntrack::{self, Target};
 use crate::forward;
+use crate::fragment;
 use crate::frame::{Frame, Route, Stack};
-use crate::parse::{self, ETHERTYPE_IPV4, Kind, Packet};
+use crate::parse::{self, Family, Kind, Packet};
 use crate::published;
+use crate::related;
 use crate::tables::{Room, Tables};
 use crate::verdict::{Verdict, Walk};
 use netd_common::Addr;
@@ -20,17 +22,24 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
         return Ok(Verdict::Pass);
     }
     let room = tables.room().ok_or(DropReason::FlowTableFull)?;
-    if parse::head(frame, &mut room.head).is_err() || room.head.ethernet.ethertype != ETHERTYPE_IPV4 {
+    if parse::head(frame, room).is_err() || room.head.ethernet.family() == Family::Other {
         return Ok(Verdict::Pass);
     }
-    if parse::transport(frame, &room.head.ipv4, OUTSIDE, &mut room.key, &mut room.packet).is_err() {
+    if parse::packet(frame, room, OUTSIDE).is_err() {
         return Ok(Verdict::Pass);
     }
     if room.key.destination.is_loopback() {
         return Err(DropReason::LoopbackOnWire);
     }
+    if room.packet.is_later_fragment() {
+        fragment::follow(frame, tables, room)?;
+    }
+    // The host judges a quote that cannot be read.
+    if room.packet.kind() == Kind::IcmpError && related::find(frame, tables, room) == Ok(true) {
+        return related::along(frame, tables, room);
+    }
     if !room.packet.kind().is_translatable() {
-        return other(frame, tables, &room.key).map(|()| Verdict::Pass);
+        return other(frame, tables, room).map(|()| Verdict::Pass);
     }
     if !conntrack::find(frame, tables, room) && !opens(frame, tables, room)? {
         return Ok(Verdict::Pass);
@@ -43,7 +52,7 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
 fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<bool, DropReason> {
     let key = &room.key;
     let Some(publish) = published::find(tables, &key.destination, key.destination_port, key.protocol) else {
-        return other(frame, tables, key).map(|()| false);
+        return other(frame, tables, room).map(|()| false);
     };
     if is_for_socket(frame, &room.packet, key) {
         return Ok(false);
@@ -65,7 +74,7 @@ fn is_for_socket<F: Stack>(frame: &F, packet: &Packet, key: &FlowKey) -> bool {
     match packet.kind() {
         Kind::Tcp => !packet.is_syn() && (packet.is_syn_ack_or_reset() || frame.has_socket(key)),
         Kind::Udp => frame.has_socket(key),
-        Kind::EchoRequest | Kind::EchoReply | Kind::IcmpOther | Kind::Unknown | Kind::LaterFragment => false,
+        _ => false,
     }
 }
 
@@ -73,17 +82,27 @@ fn is_for_socket<F: Stack>(frame: &F, packet: &Packet, key: &FlowKey) -> bool {
 /// and those that are no host's.
 #[inline(never)]
 fn is_martian<T: Tables>(tables: &T, source: &Addr) -> bool {
-    source.is_loopback() || *source == Addr::ANY_V4 || source.is_multicast_or_broadcast() || tables.is_local(source)
+    is_nobodys(source) || tables.is_local(source)
+}
+
+#[inline(always)]
+fn is_nobodys(source: &Addr) -> bool {
+    matches!(*source, Addr::ANY_V4 | Addr::ANY_V6) || source.is_loopback() || source.is_multicast_or_broadcast()
 }
 
 /// Not ours, unless it would be routed straight into a container: only published ports lead there.
 #[inline(never)]
-fn other<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, key: &FlowKey) -> Result<(), DropReason> {
+fn other<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<(), DropReason> {
+    let Room { key, way, .. } = room;
     if key.destination.is_multicast_or_broadcast() || tables.is_local(&key.destination) {
         return Ok(());
     }
-    match frame.route(key.source, key.destination, key.protocol) {
-        Route::Via { ifindex, .. } if tables.port(ifindex).is_some() => Err(DropReason::NotPublished),
-        Route::Via { .. } | Route::Unreachable | Route::NotForwarded => Ok(()),
+    // The stack routes none of these.
+    if is_nobodys(&key.source) || key.source.is_link_local_v6() {
+        return Ok(());
+    }
+    match frame.route(key, way) {
+        Route::Via if tables.port(way.ifindex).is_some() => Err(DropReason::NotPublished),
+        Route::Via | Route::Unreachable | Route::NotForwarded => Ok(()),
     }
 }

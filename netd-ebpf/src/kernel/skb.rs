@@ -1,18 +1,26 @@
 //! How is a socket buffer a [`Frame`], and its namespace a [`Stack`]?
 
-use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Wire};
+use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Way, Wire};
+use crate::parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family};
 use crate::verdict::Verdict;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
     BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH,
-    BPF_FIB_LOOKUP_SRC, bpf_fib_lookup as FibParams, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
-    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1, tcx_action_base,
+    BPF_FIB_LOOKUP_SRC,
+    bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    bpf_check_mtu_flags::BPF_MTU_CHK_SEGS,
+    bpf_check_mtu_ret::{BPF_MTU_CHK_RET_FRAG_NEEDED, BPF_MTU_CHK_RET_SEGS_TOOBIG},
+    bpf_fib_lookup as FibParams, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2, tcx_action_base,
 };
+use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{
-    bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_loop, bpf_redirect,
-    bpf_redirect_neigh, bpf_redirect_peer, bpf_sk_lookup_udp, bpf_sk_release, bpf_skb_change_type, bpf_skb_load_bytes,
-    bpf_skb_store_bytes, bpf_skc_lookup_tcp,
+    bpf_check_mtu, bpf_csum_diff, bpf_csum_update, bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_ns,
+    bpf_l4_csum_replace, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_sk_lookup_udp,
+    bpf_sk_release, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_change_type,
+    bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skc_lookup_tcp,
 };
+use aya_ebpf::macros::btf_map;
 use core::mem::MaybeUninit;
 use netd_common::Addr;
 use netd_common::flow::FlowKey;
@@ -21,6 +29,7 @@ use netd_common::publish::{TCP, UDP};
 /// `pkt_type` of a packet for this host (linux/if_packet.h).
 const PACKET_HOST: u32 = 0;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 #[expect(clippy::cast_possible_wrap, reason = "a small constant; `try_from` is not const")]
 const FIB_PARAMS_SIZE: i32 = size_of::<FibParams>() as i32;
 /// The namespace of the program's device, for socket lookups (`BPF_F_CURRENT_NETNS`).
@@ -104,6 +113,49 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn correct_sum(&mut self, difference: u32) {
+        // SAFETY: a plain call. It fails where the kernel keeps no sum.
+        let _keeps_none = unsafe { bpf_csum_update(self.skb, difference) };
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: u32) -> Result<(), Refused> {
+        // SAFETY: a plain call.
+        if unsafe { bpf_skb_change_tail(self.skb, len, 0) } == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    #[inline(always)]
+    fn make_room(&mut self, len: u32) -> Result<(), Refused> {
+        // SAFETY: a plain call.
+        let failed = unsafe { bpf_skb_adjust_room(self.skb, len.cast_signed(), BPF_ADJ_ROOM_MAC, 0) };
+        if failed == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    #[inline(always)]
+    fn change_family(&mut self, to: Family) -> Result<(), Refused> {
+        let ethertype = if to == Family::V6 { ETHERTYPE_IPV6 } else { ETHERTYPE_IPV4 };
+        // SAFETY: a plain call.
+        if unsafe { bpf_skb_change_proto(self.skb, u16::from_ne_bytes(ethertype), 0) } == 0 {
+            Ok(())
+        } else {
+            Err(Refused)
+        }
+    }
+
+    #[inline(always)]
+    fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32> {
+        let mut mtu = 0;
+        // The helper takes either. A segment that grows is none of a larger MTU: it was made for the answerer's.
+        let flags = if growth == 0 { BPF_MTU_CHK_SEGS } else { 0 };
+        // SAFETY: `mtu` is valid for the call.
+        let result =
+            unsafe { bpf_check_mtu(self.skb.cast(), ifindex, &raw mut mtu, growth.cast_signed(), u64::from(flags)) };
+        let is_exceeded =
+            result == i64::from(BPF_MTU_CHK_RET_FRAG_NEEDED) || result == i64::from(BPF_MTU_CHK_RET_SEGS_TOOBIG);
+        if is_exceeded { Some(mtu) } else { None }
+    }
+
+    #[inline(always)]
     fn accept(&mut self) {
         if !self.is_for_host() {
             // SAFETY: a plain call. It fails only for types that cannot be set to HOST, which ingress never has.
@@ -114,45 +166,17 @@ impl Frame for Skb {
 
 impl Stack for Skb {
     #[inline(always)]
-    fn route(&self, source: Addr, destination: Addr, protocol: u8) -> Route {
-        let source = u32::from_ne_bytes(source.octets_v4());
-        let destination = u32::from_ne_bytes(destination.octets_v4());
-        match fib(self.skb, source, destination, protocol) {
+    fn route(&self, tuple: &FlowKey, way: &mut Way) -> Route {
+        match fib(self.skb, tuple, way) {
+            FOUND => Route::Via,
             NOT_FORWARDED => Route::NotForwarded,
-            UNREACHABLE => Route::Unreachable,
-            found => {
-                let source = (found as u32).to_ne_bytes();
-                Route::Via { ifindex: (found >> 32) as u32, source: Addr::v4(source) }
-            }
+            _ => Route::Unreachable,
         }
     }
 
     #[inline(always)]
     fn has_socket(&self, tuple: &FlowKey) -> bool {
-        let mut sockets = bpf_sock_tuple {
-            __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 {
-                ipv4: bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-                    saddr: u32::from_ne_bytes(tuple.source.octets_v4()),
-                    daddr: u32::from_ne_bytes(tuple.destination.octets_v4()),
-                    sport: tuple.source_port.to_be(),
-                    dport: tuple.destination_port.to_be(),
-                },
-            },
-        };
-        let size = size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>() as u32;
-        // SAFETY: the tuple is valid for `size` bytes; a socket that is found is released at once.
-        unsafe {
-            let socket = match tuple.protocol {
-                TCP => bpf_skc_lookup_tcp(self.skb.cast(), &raw mut sockets, size, CURRENT_NETNS, 0),
-                UDP => bpf_sk_lookup_udp(self.skb.cast(), &raw mut sockets, size, CURRENT_NETNS, 0),
-                _ => return false,
-            };
-            if socket.is_null() {
-                return false;
-            }
-            bpf_sk_release(socket.cast());
-        }
-        true
+        has_socket(self.skb, tuple)
     }
 
     #[inline(always)]
@@ -168,6 +192,13 @@ impl Stack for Skb {
     }
 
     #[inline(always)]
+    fn sum<T: Wire>(&self, of: &T) -> u32 {
+        let of = core::ptr::from_ref(of).cast_mut().cast();
+        // SAFETY: `of` is valid for its size, and nothing is taken off.
+        unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, of, size_of::<T>() as u32, 0) as u32 }
+    }
+
+    #[inline(always)]
     fn repeat<A: Attempt>(&self, times: u32, attempts: &mut A) {
         let turn: unsafe extern "C" fn(u32, *mut A) -> i64 = turn::<A>;
         // SAFETY: the callback takes what it is given here.
@@ -175,35 +206,123 @@ impl Stack for Skb {
     }
 }
 
-/// What [`fib`] returns for no route: no interface has the index 0.
-const UNREACHABLE: u64 = 0;
-const NOT_FORWARDED: u64 = 1;
+/// Room for the arguments of helpers, which the stack has none for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Arguments {
+    fib: FibParams,
+    tuple: bpf_sock_tuple,
+}
 
-/// Asks the host's routing, in a stack frame of its own. Returns the interface in the high half and the source address in
-/// the low one, as it stands in memory.
+/// This processor's own.
+#[btf_map]
+static ARGUMENTS: PerCpuArray<Arguments, 1> = PerCpuArray::new();
+
+/// What [`fib`] returns.
+const FOUND: u32 = 0;
+const UNREACHABLE: u32 = 1;
+const NOT_FORWARDED: u32 = 2;
+
+/// Asks the host's routing, in a stack frame of its own.
 #[inline(never)]
-fn fib(skb: *mut __sk_buff, source: u32, destination: u32, protocol: u8) -> u64 {
+fn fib(skb: *mut __sk_buff, tuple: &FlowKey, way: &mut Way) -> u32 {
+    let Some(arguments) = ARGUMENTS.get_ptr_mut(0) else { return UNREACHABLE };
+    // SAFETY: this processor's own slot; a program runs to its end before another of this object does.
+    let params = unsafe { &mut (*arguments).fib };
     // SAFETY: all zero is a legal value of this struct of integers.
-    let mut params: FibParams = unsafe { MaybeUninit::zeroed().assume_init() };
-    params.family = AF_INET;
-    params.l4_protocol = protocol;
+    *params = unsafe { MaybeUninit::zeroed().assume_init() };
+    params.l4_protocol = tuple.protocol;
     // SAFETY: the context is valid for the run of the program.
     params.ifindex = unsafe { (*skb).ifindex };
-    params.__bindgen_anon_3.ipv4_src = source;
-    params.__bindgen_anon_4.ipv4_dst = destination;
+    let is_v4 = tuple.source.is_v4();
+    if is_v4 {
+        params.family = AF_INET;
+        params.__bindgen_anon_3.ipv4_src = u32::from_ne_bytes(tuple.source.octets_v4());
+        params.__bindgen_anon_4.ipv4_dst = u32::from_ne_bytes(tuple.destination.octets_v4());
+    } else {
+        params.family = AF_INET6;
+        params.__bindgen_anon_3.ipv6_src = words(&tuple.source);
+        params.__bindgen_anon_4.ipv6_dst = words(&tuple.destination);
+    }
     let flags = BPF_FIB_LOOKUP_SKIP_NEIGH | BPF_FIB_LOOKUP_SRC;
     // SAFETY: `params` is valid and its size is given.
-    let result = unsafe { bpf_fib_lookup(skb.cast(), &raw mut params, FIB_PARAMS_SIZE, flags) };
+    let result = unsafe { bpf_fib_lookup(skb.cast(), core::ptr::from_mut(params), FIB_PARAMS_SIZE, flags) };
     match u32::try_from(result) {
-        // The route was found before the packet was held against the device's MTU, which is no business of the first
-        // packet alone; a segmentation-offloaded one is larger in any case.
+        // The route was found before the packet was held against the device's MTU, which the walk sees to.
         Ok(BPF_FIB_LKUP_RET_SUCCESS | BPF_FIB_LKUP_RET_NO_NEIGH | BPF_FIB_LKUP_RET_FRAG_NEEDED) => {
-            // SAFETY: the helper wrote the IPv4 member.
-            u64::from(params.ifindex) << 32 | u64::from(unsafe { params.__bindgen_anon_3.ipv4_src })
+            way.ifindex = params.ifindex;
+            // SAFETY: the helper wrote the member of this family.
+            way.source = unsafe {
+                if is_v4 {
+                    Addr::v4(params.__bindgen_anon_3.ipv4_src.to_ne_bytes())
+                } else {
+                    address(params.__bindgen_anon_3.ipv6_src)
+                }
+            };
+            FOUND
         }
         Ok(BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED) => NOT_FORWARDED,
         Ok(_) | Err(_) => UNREACHABLE,
     }
+}
+
+/// A stack frame of its own, too.
+#[inline(never)]
+fn has_socket(skb: *mut __sk_buff, tuple: &FlowKey) -> bool {
+    let Some(arguments) = ARGUMENTS.get_ptr_mut(0) else { return false };
+    // SAFETY: as in `fib`.
+    let sockets = unsafe { &mut (*arguments).tuple };
+    let (source_port, destination_port) = (tuple.source_port.to_be(), tuple.destination_port.to_be());
+    let size = if tuple.source.is_v4() {
+        sockets.__bindgen_anon_1.ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
+            saddr: u32::from_ne_bytes(tuple.source.octets_v4()),
+            daddr: u32::from_ne_bytes(tuple.destination.octets_v4()),
+            sport: source_port,
+            dport: destination_port,
+        };
+        size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>()
+    } else {
+        sockets.__bindgen_anon_1.ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+            saddr: words(&tuple.source),
+            daddr: words(&tuple.destination),
+            sport: source_port,
+            dport: destination_port,
+        };
+        size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>()
+    };
+    let sockets = core::ptr::from_mut(sockets);
+    // SAFETY: the tuple is valid for `size` bytes; a socket that is found is released at once.
+    unsafe {
+        let socket = match tuple.protocol {
+            TCP => bpf_skc_lookup_tcp(skb.cast(), sockets, size as u32, CURRENT_NETNS, 0),
+            UDP => bpf_sk_lookup_udp(skb.cast(), sockets, size as u32, CURRENT_NETNS, 0),
+            _ => return false,
+        };
+        if socket.is_null() {
+            return false;
+        }
+        bpf_sk_release(socket.cast());
+    }
+    true
+}
+
+/// An IPv6 address as the kernel's structs hold it, in network order.
+#[inline(always)]
+const fn words(address: &Addr) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.bytes;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
+}
+
+/// The way back.
+#[inline(always)]
+const fn address([a, b, c, d]: [u32; 4]) -> Addr {
+    let [a, b, c, d] = [a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes(), d.to_ne_bytes()];
+    Addr::v6([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]])
 }
 
 /// One turn of [`Stack::repeat`], as `bpf_loop` calls it: 1 ends the loop.

@@ -8,11 +8,11 @@ use super::world::{Container, Source, World};
 use crate::conntrack;
 use crate::hook::{container_egress, uplink_egress, uplink_ingress};
 use crate::verdict::{self, Verdict};
+use netd_common::Addr;
 use netd_common::drop::{Counter, DropReason, Hook, Outcome};
 use netd_common::flow::{Flow, FlowKey, HOST, INSIDE, Nominee, OUTSIDE, TO_ENDPOINT, TO_UPLINK, Timeouts};
-use netd_common::publish::{ICMP, TCP, UDP};
+use netd_common::publish::{ICMP, ICMPV6, TCP, UDP};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 /// One row.
 #[derive(Debug)]
@@ -301,7 +301,7 @@ fn tell_flow(key: &FlowKey, flow: &Flow) -> String {
     let protocol = match key.protocol {
         TCP => "tcp",
         UDP => "udp",
-        ICMP => "icmp",
+        ICMP | ICMPV6 => "icmp",
         _ => "other",
     };
     let side = match key.side {
@@ -315,7 +315,10 @@ fn tell_flow(key: &FlowKey, flow: &Flow) -> String {
         TO_UPLINK => format!("uplink {}", flow.ifindex),
         _ => "stack".to_owned(),
     };
-    let at = |address: &netd_common::Addr, port| format!("{}:{port}", Ipv4Addr::from(address.octets_v4()));
+    let at = |address: &Addr, port| {
+        let ip = std::net::Ipv6Addr::from(address.bytes).to_canonical();
+        std::net::SocketAddr::new(ip, port).to_string()
+    };
     format!(
         "{protocol} {side} {}>{} = {}>{} {target}, {}, {}",
         at(&key.source, key.source_port),
@@ -329,10 +332,10 @@ fn tell_flow(key: &FlowKey, flow: &Flow) -> String {
 
 /// The key of a flow's entry.
 #[must_use]
-pub const fn key(side: u8, protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> FlowKey {
+pub const fn key(side: u8, protocol: u8, from: (Addr, u16), to: (Addr, u16)) -> FlowKey {
     FlowKey {
-        source: netd_common::Addr::v4(from.0),
-        destination: netd_common::Addr::v4(to.0),
+        source: from.0,
+        destination: to.0,
         source_port: from.1,
         destination_port: to.1,
         protocol,

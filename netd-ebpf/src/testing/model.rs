@@ -4,7 +4,8 @@
 //! CHECKSUM_PARTIAL, segmentation, LRU eviction, several processors.
 
 use super::random::Random;
-use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Wire};
+use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Way, Wire};
+use crate::parse::{ETHERNET_SIZE, Family};
 use crate::tables::{InsertError, Room, Tables};
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
@@ -18,6 +19,9 @@ use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Of every interface that has no other, in bytes (RFC 894).
+pub const MTU: u32 = 1500;
 
 /// A packet in memory, and what the kernel knows of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +39,10 @@ pub struct Bytes {
 /// What the stack knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Knowledge {
-    /// Routing, by prefix and its length; the longest counts.
-    pub routes: Vec<([u8; 4], u8, Reach)>,
+    /// Routing, by prefix and its length in the 16-byte form; the longest counts.
+    pub routes: Vec<(Addr, u32, Reach)>,
+    /// MTUs other than [`MTU`], by interface.
+    pub mtus: BTreeMap<u32, u32>,
     /// Interfaces from which the kernel forwards.
     pub forwarding: BTreeSet<u32>,
     pub sockets: BTreeSet<Socket>,
@@ -68,7 +74,7 @@ impl Socket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Out of this interface, with this source.
-    Via(u32, [u8; 4]),
+    Via(u32, Addr),
     Unreachable,
     /// To the host itself.
     Local,
@@ -130,23 +136,49 @@ impl Frame for Bytes {
         self.store(offset, &new.to_ne_bytes())
     }
 
+    fn correct_sum(&mut self, _difference: u32) {}
+
+    fn resize(&mut self, len: u32) -> Result<(), Refused> {
+        self.bytes.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn make_room(&mut self, len: u32) -> Result<(), Refused> {
+        let at = ETHERNET_SIZE as usize;
+        self.bytes.splice(at..at, vec![0; len as usize]);
+        Ok(())
+    }
+
+    fn change_family(&mut self, to: Family) -> Result<(), Refused> {
+        let at = ETHERNET_SIZE as usize;
+        let (old, new) = if to == Family::V6 { (20, 40) } else { (40, 20) };
+        self.bytes.splice(at..at + old, vec![0; new]);
+        Ok(())
+    }
+
+    fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32> {
+        let mtu = self.stack.mtus.get(&ifindex).copied().unwrap_or(MTU);
+        (self.len() + growth > mtu + ETHERNET_SIZE).then_some(mtu)
+    }
+
     fn accept(&mut self) {
         self.is_for_host = true;
     }
 }
 
 impl Stack for Bytes {
-    fn route(&self, _source: Addr, destination: Addr, _protocol: u8) -> Route {
+    fn route(&self, tuple: &FlowKey, way: &mut Way) -> Route {
         if !self.stack.forwarding.contains(&self.ifindex) {
             return Route::NotForwarded;
         }
-        let destination = u32::from_be_bytes(destination.octets_v4());
-        let matches = |&&(prefix, len, _): &&([u8; 4], u8, Reach)| {
-            let ignored = 32 - u32::from(len);
-            u64::from(destination ^ u32::from_be_bytes(prefix)) >> ignored == 0
+        let matches = |&&(prefix, len, _): &&(Addr, u32, Reach)| {
+            prefix.is_v4() == tuple.destination.is_v4() && is_below(&tuple.destination, &prefix, len)
         };
         match self.stack.routes.iter().filter(matches).max_by_key(|(_, len, _)| *len) {
-            Some((_, _, Reach::Via(ifindex, source))) => Route::Via { ifindex: *ifindex, source: Addr::v4(*source) },
+            Some((_, _, Reach::Via(ifindex, source))) => {
+                *way = Way { ifindex: *ifindex, source: *source };
+                Route::Via
+            }
             Some((_, _, Reach::Unreachable)) | None => Route::Unreachable,
             Some((_, _, Reach::Local)) => Route::NotForwarded,
         }
@@ -164,6 +196,17 @@ impl Stack for Bytes {
         let draw = self.draws.replace(self.draws.get() + 1);
         // The first is as the test wants it.
         if draw == 0 { self.stack.random } else { Random::new(u64::from(self.stack.random) + draw).next() as u32 }
+    }
+
+    fn sum<T: Wire>(&self, of: &T) -> u32 {
+        // SAFETY: a `Wire` is bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(std::ptr::from_ref(of).cast::<u8>(), size_of::<T>()) };
+        let mut sum: u64 =
+            bytes.chunks_exact(4).map(|word| u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))).sum();
+        while sum > u64::from(u32::MAX) {
+            sum = (sum & u64::from(u32::MAX)) + (sum >> 32);
+        }
+        sum as u32
     }
 
     fn repeat<A: Attempt>(&self, times: u32, attempts: &mut A) {

@@ -4,13 +4,13 @@ use super::case::{Ran, run};
 use super::cases::truncations;
 use super::packet::{Ip, aged, answer_to, has_right_checksums};
 use super::random::{self, Random};
-use super::world::{CONTAINERS, Container, HOST, Source, UPLINK, WEB, World, from_wire};
+use super::world::{CONTAINERS, Container, HOST, HOST_6, Source, UPLINK, WEB, World, from_wire};
 use crate::verdict::Verdict;
 use netd_common::Addr;
 use netd_common::drop::Hook;
 use netd_common::endpoint::UNMASQUERADED;
 use netd_common::flow::{Flow, FlowKey, OUTSIDE, REPLY};
-use netd_common::publish::{ICMP, TCP, UDP};
+use netd_common::publish::{ICMP, ICMPV6, TCP, UDP};
 use proptest::prelude::*;
 
 const OUT: Verdict = Verdict::Forward { ifindex: UPLINK };
@@ -22,10 +22,18 @@ fn source() -> impl Strategy<Value = Source> {
     prop_oneof![container, Just(Source::Wire), Just(Source::Host), Just(Source::Forwarded)]
 }
 
-/// A unicast address of the outside.
-fn remote() -> impl Strategy<Value = [u8; 4]> {
-    let is_special = |of: &[u8; 4]| matches!(of, [0 | 10 | 127 | 224.., ..] | [198, 18 | 19, 0, _]);
-    any::<[u8; 4]>().prop_filter("outside", move |of| !is_special(of))
+/// A unicast address of the outside, of either family.
+fn remote() -> impl Strategy<Value = Addr> {
+    let is_special = |of: &[u8; 4]| matches!(of, [0 | 10 | 127 | 224.., ..] | [198, 18 | 19, 0, _] | [169, 254, ..]);
+    let v4 = any::<[u8; 4]>().prop_filter("outside", move |of| !is_special(of)).prop_map(Addr::v4);
+    let v6 = any::<[u8; 8]>()
+        .prop_map(|[a, b, c, d, e, f, g, h]| Addr::v6([0x20, 1, 0xd, 0xb8, a, b, c, d, 1, 1, 1, 1, e, f, g, h]));
+    prop_oneof![v4, v6]
+}
+
+/// The host's address of the same family.
+const fn host(with: Addr) -> Addr {
+    if with.is_v4() { HOST } else { HOST_6 }
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +49,7 @@ impl Message {
         match self.protocol {
             TCP => ip.tcp(self.from_port, self.to_port, 0x02, &self.payload),
             UDP => ip.udp(self.from_port, self.to_port, &self.payload),
-            _ => ip.icmp(8, self.from_port, &self.payload),
+            _ => ip.echo(true, self.from_port, &self.payload),
         }
     }
 }
@@ -58,12 +66,16 @@ fn play(world: &World, source: Source, bytes: Vec<u8>) -> Ran {
 
 /// The frame with its checksums blanked: one's complement has two zeros.
 fn blanked(mut frame: Vec<u8>) -> Vec<u8> {
-    let at = match frame[23] {
-        TCP => 50,
-        UDP => 40,
-        _ => 36,
+    let is_v4 = frame[12..14] == [0x08, 0x00];
+    let (protocol, transport) = if is_v4 { (frame[23], 34) } else { (frame[20], 54) };
+    let at = match protocol {
+        TCP => transport + 16,
+        UDP => transport + 6,
+        _ => transport + 2,
     };
-    frame[24..26].fill(0);
+    if is_v4 {
+        frame[24..26].fill(0);
+    }
     frame[at..at + 2].fill(0);
     frame
 }
@@ -74,42 +86,61 @@ fn assert_same(frame: &[u8], expected: &[u8]) {
     assert_eq!(blanked(frame.to_vec()), blanked(expected.to_vec()));
 }
 
-fn ipv4(bytes: &[u8], at: usize) -> [u8; 4] {
-    [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]
+/// The source (0) or destination (1) of a whole IP packet.
+fn address(frame: &[u8], which: usize) -> Addr {
+    if frame[12..14] == [0x86, 0xdd] {
+        return Addr::v6(std::array::from_fn(|index| frame[22 + which * 16 + index]));
+    }
+    Addr::v4(std::array::from_fn(|index| frame[26 + which * 4 + index]))
 }
 
-/// Whether it is a whole IPv4 packet, unfragmented and unpadded.
+/// Whether it is a whole IP packet, unfragmented, unpadded and without extension headers.
 fn is_plain(frame: &[u8]) -> bool {
-    let Some(ip) = frame.get(14..).filter(|ip| ip.len() >= 20 && frame[12..14] == [8, 0]) else { return false };
-    let header_len = usize::from(ip[0] & 0x0f) * 4;
-    let total_len = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
-    let min_len = if ip[9] == TCP { 20 } else { 8 };
-    total_len == ip.len() && header_len >= 20 && total_len >= header_len + min_len && matches!(ip[6..8], [0 | 0x40, 0])
+    let Some(ip) = frame.get(14..) else { return false };
+    let (header_len, total_len, protocol) = match frame[12..14] {
+        [0x08, 0x00] if ip.len() >= 20 && matches!(ip[6..8], [0 | 0x40, 0]) => {
+            (usize::from(ip[0] & 0x0f) * 4, usize::from(u16::from_be_bytes([ip[2], ip[3]])), ip[9])
+        }
+        [0x86, 0xdd] if ip.len() >= 40 && ip[0] >> 4 == 6 => {
+            (40, 40 + usize::from(u16::from_be_bytes([ip[4], ip[5]])), ip[6])
+        }
+        _ => return false,
+    };
+    let min_len = if protocol == TCP { 20 } else { 8 };
+    let is_known = matches!(protocol, TCP | UDP | ICMP | ICMPV6);
+    is_known && total_len == ip.len() && header_len >= 20 && total_len >= header_len + min_len
 }
 
 /// What must hold of every frame that ran, whatever it was.
 fn check(world: &World, before: &[u8], ran: &Ran) {
     let after = &ran.frame.bytes;
-    assert_eq!(before.len(), after.len());
+    let keeps_family = before.get(12..14) == after.get(12..14);
+    assert!(before.len() == after.len() || !keeps_family || matches!(ran.verdict, Verdict::Answer { .. }));
     match ran.verdict {
         Verdict::Deliver { ifindex } => {
             let port = world.model.ports.get(&ifindex).expect("an endpoint's interface");
             assert_eq!(after[..6], port.mac, "delivered to the container that it is addressed to");
             if before != after {
-                assert_eq!(Addr::v4(ipv4(after, 30)), port.ipv4);
+                let to = address(after, 1);
+                assert!(to == port.ipv4 || port.has_ipv6(&to));
             }
         }
         Verdict::Forward { ifindex } => {
             assert!(world.model.uplinks.contains(&ifindex));
             let port = world.model.ports.get(&ran.frame.ifindex).expect("an endpoint's interface");
-            let own = Addr::v4(ipv4(after, 26));
-            assert!(world.model.local.contains(&own) || (port.flags & UNMASQUERADED != 0 && own == port.ipv4));
+            let own = address(after, 0);
+            let is_kept = port.flags & UNMASQUERADED != 0 && (own == port.ipv4 || port.has_ipv6(&own));
+            assert!(world.model.local.contains(&own) || is_kept);
+        }
+        Verdict::Answer { ifindex } => {
+            let port = world.model.ports.get(&ifindex).expect("an endpoint's interface");
+            assert!(after[..6] == port.mac || after[0] & 1 != 0, "an answer is for its asker");
         }
         Verdict::Pass if ran.hook == Hook::ContainerEgress => assert_eq!(before, after),
         Verdict::Drop(_) => assert_eq!(before, after, "a dropped frame is as it was"),
-        Verdict::Pass | Verdict::Answer { .. } => {}
+        Verdict::Pass => {}
     }
-    if is_plain(before) && has_right_checksums(before) {
+    if is_plain(before) && has_right_checksums(before) && is_plain(after) {
         assert!(has_right_checksums(after), "{before:02x?} became {after:02x?}");
     }
 }
@@ -170,19 +201,20 @@ proptest! {
         world.stack.random = random;
         let is_taken = is_taken && message.protocol != ICMP;
         if is_taken {
-            world.listen(message.protocol, HOST, message.from_port);
+            world.listen(message.protocol, host(to), message.from_port);
         }
         let sent = message.on(&WEB.to(to));
         let out = play(&world, FROM_WEB, sent.clone());
         prop_assert_eq!(out.verdict, OUT);
         let out = out.frame.bytes;
-        let port_at = if message.protocol == ICMP { 38 } else { 34 };
+        let transport = if to.is_v4() { 34 } else { 54 };
+        let port_at = if message.protocol == ICMP { transport + 4 } else { transport };
         let port = u16::from_be_bytes([out[port_at], out[port_at + 1]]);
-        assert_same(&out, &Message { from_port: port, ..message.clone() }.on(&Ip { from: HOST, ttl: 63, ..WEB.to(to) }));
+        assert_same(&out, &Message { from_port: port, ..message.clone() }.on(&Ip { from: host(to), ttl: 63, ..WEB.to(to) }));
         prop_assert_eq!(port == message.from_port, !is_taken && message.from_port != 0);
 
         let mut answer = answer_to(&out, b"the answer");
-        answer[..12].copy_from_slice(&from_wire(to, HOST).tcp(0, 0, 0, b"")[..12]);
+        answer[..12].copy_from_slice(&from_wire(to, host(to)).tcp(0, 0, 0, b"")[..12]);
         let back = play(&world, Source::Wire, answer);
         prop_assert_eq!(back.verdict, TO_WEB);
         let mut expected = answer_to(&sent, b"the answer");
@@ -198,8 +230,9 @@ proptest! {
         to_port in any::<u16>(),
     ) {
         let mut world = World::default();
-        world.publish(message.protocol, [0; 4], message.to_port, &WEB, to_port);
-        let sent = message.on(&from_wire(from, HOST));
+        let (every, web) = if from.is_v4() { (Addr::ANY_V4, WEB.address) } else { (Addr::ANY_V6, WEB.address_6) };
+        world.publish_at(message.protocol, (every, message.to_port), &WEB, (web, to_port));
+        let sent = message.on(&from_wire(from, host(from)));
         let came = play(&world, Source::Wire, sent.clone());
         prop_assert_eq!(came.verdict, TO_WEB);
         assert_same(&came.frame.bytes, &Message { to_port, ..message.clone() }.on(&WEB.gets(from)));

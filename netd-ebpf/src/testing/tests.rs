@@ -6,7 +6,6 @@ use super::packet::Ip;
 use super::random::Random;
 use super::world::{ABSENT, Container, DB, REMOTE, Source, WEB, World};
 use crate::verdict::Verdict;
-use netd_common::Addr;
 use netd_common::drop::{DropReason, Hook};
 use netd_common::event::{Event, Kind, SAMPLE_INTERVAL_NS};
 use netd_common::publish::UDP;
@@ -73,8 +72,8 @@ fn a_drop_is_told_now_and_then() {
     );
     let first = Event {
         time_ns: SAMPLE_INTERVAL_NS * 5,
-        source: WEB.addr(),
-        destination: Addr::v4(ABSENT),
+        source: WEB.address,
+        destination: ABSENT,
         source_port: 1,
         destination_port: 53,
         ifindex: WEB.ifindex,

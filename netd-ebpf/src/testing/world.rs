@@ -17,17 +17,32 @@ use std::cell::Cell;
 /// namespace has.
 pub const UPLINK: u32 = 102;
 pub const UPLINK_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 2];
-pub const HOST: [u8; 4] = [198, 18, 0, 1];
+pub const HOST: Addr = Addr::v4([198, 18, 0, 1]);
 /// The next hop behind the uplink, and hosts behind that.
-pub const ROUTER: [u8; 4] = [198, 18, 0, 254];
+pub const ROUTER: Addr = Addr::v4([198, 18, 0, 254]);
 pub const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xfe];
-pub const REMOTE: [u8; 4] = [198, 18, 1, 9];
-pub const REMOTE_2: [u8; 4] = [198, 18, 1, 10];
+pub const REMOTE: Addr = Addr::v4([198, 18, 1, 9]);
+pub const REMOTE_2: Addr = Addr::v4([198, 18, 1, 10]);
+/// The same in IPv6.
+pub const HOST_6: Addr = v6(0x18, 1);
+pub const ROUTER_6: Addr = v6(0x18, 0xfe);
+pub const REMOTE_6: Addr = v6(0x181, 9);
 /// An interface that is no uplink, the host's address there and a neighbour's.
 pub const LAN: u32 = 103;
 pub const LAN_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 3];
-pub const LAN_HOST: [u8; 4] = [198, 19, 0, 1];
-pub const LAN_REMOTE: [u8; 4] = [198, 19, 0, 9];
+pub const LAN_HOST: Addr = Addr::v4([198, 19, 0, 1]);
+pub const LAN_REMOTE: Addr = Addr::v4([198, 19, 0, 9]);
+
+/// `2001:db8:NETWORK::HOST`.
+const fn v6(network: u16, host: u8) -> Addr {
+    let [high, low] = network.to_be_bytes();
+    Addr::v6([0x20, 1, 0xd, 0xb8, high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0, host])
+}
+
+/// `fd00:NETWORK::HOST`.
+const fn ula(network: u8, host: u8) -> Addr {
+    Addr::v6([0xfd, 0, 0, network, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host])
+}
 
 /// A container on a network.
 #[derive(Clone, Copy, Debug)]
@@ -35,18 +50,36 @@ pub struct Container {
     pub ifindex: u32,
     pub endpoint: u32,
     pub network: u32,
-    pub address: [u8; 4],
-    pub gateway: [u8; 4],
+    pub address: Addr,
+    pub gateway: Addr,
+    pub address_6: Addr,
+    pub gateway_6: Addr,
 }
 
-pub const WEB: Container =
-    Container { ifindex: 111, endpoint: 1, network: 1, address: [10, 1, 0, 2], gateway: [10, 1, 0, 1] };
-pub const DB: Container = Container { ifindex: 112, endpoint: 2, address: [10, 1, 0, 3], ..WEB };
-pub const API: Container =
-    Container { ifindex: 113, endpoint: 3, network: 2, address: [10, 2, 0, 2], gateway: [10, 2, 0, 1] };
+pub const WEB: Container = Container {
+    ifindex: 111,
+    endpoint: 1,
+    network: 1,
+    address: Addr::v4([10, 1, 0, 2]),
+    gateway: Addr::v4([10, 1, 0, 1]),
+    address_6: ula(1, 2),
+    gateway_6: ula(1, 1),
+};
+pub const DB: Container =
+    Container { ifindex: 112, endpoint: 2, address: Addr::v4([10, 1, 0, 3]), address_6: ula(1, 3), ..WEB };
+pub const API: Container = Container {
+    ifindex: 113,
+    endpoint: 3,
+    network: 2,
+    address: Addr::v4([10, 2, 0, 2]),
+    gateway: Addr::v4([10, 2, 0, 1]),
+    address_6: ula(2, 2),
+    gateway_6: ula(2, 1),
+};
 pub const CONTAINERS: [Container; 3] = [WEB, DB, API];
 /// On the first network, and nobody's.
-pub const ABSENT: [u8; 4] = [10, 1, 0, 99];
+pub const ABSENT: Addr = Addr::v4([10, 1, 0, 99]);
+pub const ABSENT_6: Addr = ula(1, 99);
 
 /// `SO_NETNS_COOKIE` of the host.
 pub const COOKIE: u64 = 77;
@@ -67,15 +100,16 @@ impl Container {
         mac_of(self.gateway)
     }
 
-    #[must_use]
-    pub const fn addr(&self) -> Addr {
-        Addr::v4(self.address)
+    /// The address of the family of `with`.
+    const fn own(&self, with: &Addr) -> Addr {
+        if with.is_v4() { self.address } else { self.address_6 }
     }
 
     /// A packet of this container that goes by the gateway.
     #[must_use]
-    pub fn to(&self, to: [u8; 4]) -> Ip {
-        Ip { from_mac: self.mac(), to_mac: self.gateway_mac(), from: self.address, to, ..Ip::default() }
+    pub fn to(&self, to: impl Into<Addr>) -> Ip {
+        let to = to.into();
+        Ip { from_mac: self.mac(), to_mac: self.gateway_mac(), from: self.own(&to), to, ..Ip::default() }
     }
 
     /// A packet for a peer that goes straight.
@@ -86,16 +120,54 @@ impl Container {
 
     /// A packet that reaches this container by its gateway; its time to live is that of [`from_wire`].
     #[must_use]
-    pub fn gets(&self, from: [u8; 4]) -> Ip {
-        Ip { from_mac: self.gateway_mac(), to_mac: self.mac(), from, to: self.address, ttl: 60, ..Ip::default() }
+    pub fn gets(&self, from: impl Into<Addr>) -> Ip {
+        let from = from.into();
+        Ip { from_mac: self.gateway_mac(), to_mac: self.mac(), from, to: self.own(&from), ttl: 60, ..Ip::default() }
+    }
+
+    /// A neighbour solicitation (RFC 4861 section 4.3), from one of its addresses or, to see whether the target is free, from
+    /// none.
+    #[must_use]
+    pub fn asks_for(&self, from: Addr, target: Addr, has_option: bool) -> Vec<u8> {
+        let [.., a, b, c] = target.bytes;
+        let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c];
+        let to_mac = [0x33, 0x33, 0xff, a, b, c];
+        let ip = Ip { from_mac: self.mac(), to_mac, from, to: Addr::v6(group), ttl: 255, ..Ip::default() };
+        let mut body = target.bytes.to_vec();
+        if has_option {
+            body.extend([1, 1]);
+            body.extend(self.mac());
+        }
+        ip.message(135, 0, [0; 4], &body)
+    }
+
+    /// What it is told: that `mac` has the target. `flags` are router, solicited and override.
+    #[must_use]
+    pub fn is_told(&self, to: Addr, target: Addr, mac: [u8; 6], flags: u8) -> Vec<u8> {
+        let (to_mac, to) = if to.is_none() {
+            ([0x33, 0x33, 0, 0, 0, 1], Addr::v6([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]))
+        } else {
+            (self.mac(), to)
+        };
+        let ip = Ip { from_mac: mac, to_mac, from: target, to, ttl: 255, ..Ip::default() };
+        let mut body = target.bytes.to_vec();
+        body.extend([2, 1]);
+        body.extend(mac);
+        ip.message(136, 0, [flags, 0, 0, 0], &body)
+    }
+
+    /// All that it answers to.
+    #[must_use]
+    pub const fn addresses(&self) -> [Addr; 3] {
+        [self.address, self.address_6, Addr::link_local_of(self.mac())]
     }
 
     const fn port(&self, flags: u32) -> Port {
         Port {
-            ipv4: self.addr(),
-            ipv6: Addr::NONE,
-            gateway4: Addr::v4(self.gateway),
-            gateway6: Addr::NONE,
+            ipv4: self.address,
+            ipv6: self.address_6,
+            gateway4: self.gateway,
+            gateway6: self.gateway_6,
             network: self.network,
             endpoint: self.endpoint,
             flags,
@@ -109,20 +181,23 @@ impl Container {
 
 /// MAC addresses of containers and gateways hold their IPv4 address.
 #[must_use]
-pub const fn mac_of([a, b, c, d]: [u8; 4]) -> [u8; 6] {
+pub const fn mac_of(address: Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets_v4();
     [0x02, 0x42, a, b, c, d]
 }
 
 /// A packet that comes by the uplink.
 #[must_use]
-pub fn from_wire(from: [u8; 4], to: [u8; 4]) -> Ip {
-    Ip { from_mac: ROUTER_MAC, to_mac: UPLINK_MAC, from, to, ttl: 60, ..Ip::default() }
+pub fn from_wire(from: impl Into<Addr>, to: impl Into<Addr>) -> Ip {
+    Ip { from_mac: ROUTER_MAC, to_mac: UPLINK_MAC, from: from.into(), to: to.into(), ttl: 60, ..Ip::default() }
 }
 
 /// A packet that the host itself sends out of the uplink.
 #[must_use]
-pub fn from_host(to: [u8; 4]) -> Ip {
-    Ip { from_mac: UPLINK_MAC, to_mac: ROUTER_MAC, from: HOST, to, ..Ip::default() }
+pub fn from_host(to: impl Into<Addr>) -> Ip {
+    let to = to.into();
+    let from = if to.is_v4() { HOST } else { HOST_6 };
+    Ip { from_mac: UPLINK_MAC, to_mac: ROUTER_MAC, from, to, ..Ip::default() }
 }
 
 /// Where a frame comes from.
@@ -168,8 +243,9 @@ impl Default for World {
             model: Model { netns_cookie: COOKIE, ..Model::default() },
             stack: Knowledge { now_ns: START_NS, random: RANDOM, ..Knowledge::default() },
         };
-        let local = [HOST, LAN_HOST, WEB.gateway, API.gateway, [127, 0, 0, 1]];
-        world.model.local = local.map(Addr::v4).into();
+        let local = [HOST, LAN_HOST, WEB.gateway, API.gateway, Addr::v4([127, 0, 0, 1])];
+        let local_6 = [HOST_6, WEB.gateway_6, API.gateway_6, Addr::LOOPBACK_V6];
+        world.model.local = local.into_iter().chain(local_6).collect();
         world.model.uplinks = [UPLINK].into();
         world.stack.routes = routes();
         for container in CONTAINERS {
@@ -181,19 +257,26 @@ impl Default for World {
 }
 
 /// What the kernel's tables hold when the interfaces are made and netd has run.
-fn routes() -> Vec<([u8; 4], u8, Reach)> {
+fn routes() -> Vec<(Addr, u32, Reach)> {
+    let v4 = |address, len: u32, reach| (Addr::v4(address), 96 + len, reach);
     let mut routes = vec![
-        ([0, 0, 0, 0], 0, Reach::Via(UPLINK, HOST)),
-        ([198, 18, 0, 0], 24, Reach::Via(UPLINK, HOST)),
-        ([198, 19, 0, 0], 24, Reach::Via(LAN, LAN_HOST)),
-        ([10, 1, 0, 0], 24, Reach::Unreachable),
-        ([10, 2, 0, 0], 24, Reach::Unreachable),
-        ([127, 0, 0, 0], 8, Reach::Local),
+        v4([0, 0, 0, 0], 0, Reach::Via(UPLINK, HOST)),
+        v4([198, 18, 0, 0], 24, Reach::Via(UPLINK, HOST)),
+        v4([198, 19, 0, 0], 24, Reach::Via(LAN, LAN_HOST)),
+        v4([10, 1, 0, 0], 24, Reach::Unreachable),
+        v4([10, 2, 0, 0], 24, Reach::Unreachable),
+        v4([127, 0, 0, 0], 8, Reach::Local),
+        (Addr::ANY_V6, 0, Reach::Via(UPLINK, HOST_6)),
+        (ula(1, 0), 64, Reach::Unreachable),
+        (ula(2, 0), 64, Reach::Unreachable),
     ];
-    let broadcast = [[198, 18, 0, 255], [198, 19, 0, 255]];
-    let local = [HOST, LAN_HOST, WEB.gateway, API.gateway].into_iter().chain(broadcast);
-    routes.extend(local.map(|address| (address, 32, Reach::Local)));
-    routes.extend(CONTAINERS.map(|to| (to.address, 32, Reach::Via(to.ifindex, to.gateway))));
+    let broadcast = [[198, 18, 0, 255], [198, 19, 0, 255]].map(Addr::v4);
+    let local = [HOST, LAN_HOST, WEB.gateway, API.gateway, HOST_6, WEB.gateway_6, API.gateway_6, Addr::LOOPBACK_V6];
+    routes.extend(local.into_iter().chain(broadcast).map(|address| (address, 128, Reach::Local)));
+    for to in CONTAINERS {
+        routes.push((to.address, 128, Reach::Via(to.ifindex, to.gateway)));
+        routes.push((to.address_6, 128, Reach::Via(to.ifindex, to.gateway_6)));
+    }
     routes
 }
 
@@ -202,9 +285,11 @@ impl World {
     pub fn plug(&mut self, container: &Container, flags: u32) {
         let Container { ifindex, endpoint, network, .. } = *container;
         let mac = container.mac();
-        let key = EndpointKey { address: container.addr(), network };
         self.model.ports.insert(ifindex, container.port(flags));
-        self.model.endpoints.insert(key, Endpoint { ifindex, endpoint, flags, mac, pad: [0; 2] });
+        for address in container.addresses() {
+            let value = Endpoint { ifindex, endpoint, flags, mac, pad: [0; 2] };
+            self.model.endpoints.insert(EndpointKey { address, network }, value);
+        }
         self.model.fdb.insert(FdbKey { network, mac, pad: [0; 2] }, FdbEntry { ifindex, flags });
     }
 
@@ -212,7 +297,9 @@ impl World {
     pub fn unplug(&mut self, container: &Container) {
         let Container { ifindex, network, .. } = *container;
         self.model.ports.remove(&ifindex);
-        self.model.endpoints.remove(&EndpointKey { address: container.addr(), network });
+        for address in container.addresses() {
+            self.model.endpoints.remove(&EndpointKey { address, network });
+        }
         self.model.fdb.remove(&FdbKey { network, mac: container.mac(), pad: [0; 2] });
     }
 
@@ -223,23 +310,27 @@ impl World {
         }
     }
 
-    /// Publishes a container's port.
-    pub fn publish(&mut self, protocol: u8, address: [u8; 4], port: u16, container: &Container, to_port: u16) {
-        let key = PublishKey { address: Addr::v4(address), port, protocol, pad: 0 };
+    /// Publishes a container's port: its IPv4 address answers.
+    pub fn publish(&mut self, protocol: u8, address: impl Into<Addr>, port: u16, container: &Container, to_port: u16) {
+        self.publish_at(protocol, (address.into(), port), container, (container.address, to_port));
+    }
+
+    /// Publishes a port of one of a container's addresses.
+    pub fn publish_at(&mut self, protocol: u8, at: (Addr, u16), container: &Container, to: (Addr, u16)) {
+        let key = PublishKey { address: at.0, port: at.1, protocol, pad: 0 };
         let Container { network, endpoint, .. } = *container;
-        let publish = Publish { address: container.addr(), network, endpoint, allow: 0, port: to_port, pad: [0; 2] };
+        let publish = Publish { address: to.0, network, endpoint, allow: 0, port: to.1, pad: [0; 2] };
         self.model.publishes.insert(key, publish);
     }
 
     /// Opens a socket of the host to any peer.
-    pub fn listen(&mut self, protocol: u8, address: [u8; 4], port: u16) {
-        self.stack.sockets.insert(Socket { protocol, address: Addr::v4(address), port, peer: None });
+    pub fn listen(&mut self, protocol: u8, address: impl Into<Addr>, port: u16) {
+        self.stack.sockets.insert(Socket { protocol, address: address.into(), port, peer: None });
     }
 
     /// Opens a UDP socket of the host to one peer.
-    pub fn connect(&mut self, address: [u8; 4], port: u16, peer: [u8; 4], peer_port: u16) {
-        let peer = Some((Addr::v4(peer), peer_port));
-        self.stack.sockets.insert(Socket { protocol: UDP, address: Addr::v4(address), port, peer });
+    pub fn connect(&mut self, address: Addr, port: u16, peer: Addr, peer_port: u16) {
+        self.stack.sockets.insert(Socket { protocol: UDP, address, port, peer: Some((peer, peer_port)) });
     }
 
     /// A frame as the hook sees it.

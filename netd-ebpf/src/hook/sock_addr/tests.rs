@@ -126,7 +126,7 @@ fn only_the_socket_that_was_turned_is_told_so() {
     assert!(told(own.clone()));
     assert!(!told(Double { cookie: 6, ..own.clone() }), "another socket");
     assert!(!told(Double { port: 81, ..own.clone() }), "another peer's port");
-    assert!(!told(Double { address: Addr::v4(REMOTE), ..own.clone() }), "another peer");
+    assert!(!told(Double { address: REMOTE, ..own.clone() }), "another peer");
     assert!(!told(Double { netns_cookie: 1, ..own }), "another namespace");
 }
 
@@ -154,7 +154,7 @@ fn sockets_of_other_namespaces_are_left_alone() {
     dial(&mut seen, &world.model);
     assert_eq!(seen, elsewhere);
     assert!(world.model.dialled.borrow().is_empty());
-    assert!(may_bind(&Double { address: Addr::v4(HOST), ..elsewhere.clone() }, &world.model));
+    assert!(may_bind(&Double { address: HOST, ..elsewhere.clone() }, &world.model));
     // Before the agent has said which namespace is its own, none is.
     world.model.netns_cookie = 0;
     let mut seen = call(TCP, "127.0.0.1:8080");

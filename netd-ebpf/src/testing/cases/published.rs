@@ -150,11 +150,6 @@ fn gone() -> Vec<Case> {
             .given(|world| { publish_web(world); world.flags(INTERNAL); })
             .drops(Source::Wire, wire.tcp(4000, 8080, SYN, b""), DropReason::InternalNetwork)
             .flows(&[]),
-        Case::new("a fragment of a datagram for a published port")
-            .given(publish_web)
-            .drops(Source::Wire, Ip { fragment: 0x2000, ..wire.clone() }.udp(4000, 5353, b"x"), DropReason::Fragment)
-            .passes(Source::Wire, Ip { fragment: 0x0001, ..wire.clone() }.udp(4000, 5353, b"x"))
-            .flows(&[]),
         Case::new("two addresses of the host that lead to one port answer as they were asked")
             .given(publish_web)
             .send(Source::Wire, wire.udp(4000, 5353, b""), TO_WEB, WEB.gets(REMOTE).udp(4000, 53, b""))

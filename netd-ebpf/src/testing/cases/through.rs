@@ -4,12 +4,13 @@ use super::{ACK, FROM_API, FROM_DB, FROM_WEB, OUT, SYN, SYN_ACK, TO_API, TO_DB, 
 use crate::testing::case::Case;
 use crate::testing::packet::{Ip, aged, answer_to};
 use crate::testing::world::{API, DB, HOST, LAN_HOST, MOVED, REMOTE, WEB, World};
+use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::endpoint::{INTERNAL, ISOLATED};
 use netd_common::globals::HAIRPIN_V4;
 use netd_common::publish::{TCP, UDP};
 
-const HAIRPIN: [u8; 4] = HAIRPIN_V4.octets_v4();
+const HAIRPIN: Addr = HAIRPIN_V4;
 
 fn publish_web(world: &mut World) {
     world.publish(TCP, [0; 4], 8080, &WEB, 80);
@@ -17,7 +18,7 @@ fn publish_web(world: &mut World) {
 }
 
 /// What the container gets, the time to live of its sender less one.
-fn web_gets(from: [u8; 4]) -> Ip {
+fn web_gets(from: Addr) -> Ip {
     Ip { ttl: 63, ..WEB.gets(from) }
 }
 
@@ -72,10 +73,9 @@ pub fn cases() -> Vec<Case> {
             .given(|world| world.publish(TCP, [127, 0, 0, 1], 8080, &WEB, 80))
             .passes(FROM_DB, DB.to(HOST).tcp(4000, 8080, SYN, b""))
             .drops(FROM_DB, DB.to([127, 0, 0, 1]).tcp(4000, 8080, SYN, b""), DropReason::LoopbackOnWire),
-        Case::new("an answer that opens nothing, a fragment, and a container that is gone")
+        Case::new("an answer that opens nothing, and a container that is gone")
             .given(publish_web)
             .drops(FROM_DB, DB.to(HOST).tcp(4000, 8080, SYN_ACK, b""), DropReason::NoFlow)
-            .drops(FROM_DB, Ip { fragment: 0x2000, ..DB.to(HOST) }.udp(4000, 5353, b"x"), DropReason::Fragment)
             .change(|world| world.unplug(&WEB))
             .drops(FROM_DB, DB.to(HOST).tcp(4000, 8080, SYN, b""), DropReason::EndpointGone)
             .flows(&[]),
