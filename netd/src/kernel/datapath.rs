@@ -100,6 +100,7 @@ impl Datapath {
             let loaded = match program {
                 Program::SchedClassifier(program) => program.load(),
                 Program::CgroupSockAddr(program) => program.load(),
+                Program::Xdp(program) => program.load(),
                 _ => continue,
             };
             loaded.map_err(|error| {
