@@ -231,6 +231,14 @@ impl World {
         self.model.publishes.insert(key, publish);
     }
 
+    /// Opens what is published to these prefixes alone, IPv4.
+    pub fn allow(&mut self, list: u32, prefixes: &[([u8; 4], u32)]) {
+        self.model.allowed.extend(prefixes.iter().map(|(prefix, len)| (list, Addr::v4(*prefix), 96 + len)));
+        for publish in self.model.publishes.values_mut() {
+            publish.allow = list;
+        }
+    }
+
     /// Opens a socket of the host to any peer.
     pub fn listen(&mut self, protocol: u8, address: [u8; 4], port: u16) {
         self.stack.sockets.insert(Socket { protocol, address: Addr::v4(address), port, peer: None });
