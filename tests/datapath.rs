@@ -5,6 +5,8 @@
 //! instead. What that cannot say: where a frame was redirected to (the flow's entry does), a VLAN tag, a segment that is
 //! not cut yet, a checksum that is not filled in yet.
 
+#[path = "datapath/guard.rs"]
+mod guard;
 #[path = "datapath/host.rs"]
 mod host;
 #[path = "datapath/kernel.rs"]
@@ -118,6 +120,11 @@ fn sixty_thousand_flows_to_one_remote_at_once_in_the_kernel() {
     });
 }
 
+#[test]
+fn the_guard_stops_the_same_in_the_kernel() {
+    host::host(guard::rows_give_the_same);
+}
+
 /// Well below the kernel's limit of 1,000,000, for kernels that look longer.
 const INSTRUCTIONS_MAX: u32 = 500_000;
 
@@ -129,6 +136,7 @@ fn the_verifier_is_not_near_its_limit() {
         let (result, info) = match program {
             Program::SchedClassifier(program) => (program.load(), program.info()),
             Program::CgroupSockAddr(program) => (program.load(), program.info()),
+            Program::Xdp(program) => (program.load(), program.info()),
             other => panic!("{name} is {:?}", other.prog_type()),
         };
         result.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -138,7 +146,7 @@ fn the_verifier_is_not_near_its_limit() {
         assert!(verified < INSTRUCTIONS_MAX, "{name}: {verified}");
         names.push(name.to_owned());
     }
-    assert_eq!(names.len(), 14, "{names:?}");
+    assert_eq!(names.len(), 16, "{names:?}");
 }
 
 /// Memory of the maps of one instance with nothing in them, at the sizes that netd chooses.

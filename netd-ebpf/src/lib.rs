@@ -23,6 +23,9 @@
 //! `uplink_egress` sees what the host itself sends and keeps it from aliasing a container's tuple; `sock_addr` turns the
 //! host's own sockets to containers when they dial a published port, so those flows cost nothing per packet.
 //!
+//! While anybody is blocked, `xdp_guard` stands in front of `uplink_ingress` and drops what they send before it becomes a
+//! packet.
+//!
 //! A hook's story returns [`verdict::Walk`]; every exit goes through [`verdict::finish`], which counts it once.
 #![cfg_attr(target_arch = "bpf", no_std)]
 

@@ -5,13 +5,14 @@
 #[expect(clippy::needless_pass_by_value, reason = "the macros of aya hand over the context as a value")]
 mod programs {
     use aya_ebpf::EbpfContext as _;
-    use aya_ebpf::macros::{cgroup_sock_addr, classifier};
-    use aya_ebpf::programs::{SockAddrContext, TcContext};
+    use aya_ebpf::macros::{cgroup_sock_addr, classifier, xdp};
+    use aya_ebpf::programs::{SockAddrContext, TcContext, XdpContext};
     use netd_common::drop::Hook;
     use netd_ebpf::hook;
     use netd_ebpf::kernel::maps::Maps;
     use netd_ebpf::kernel::skb::{Skb, act};
     use netd_ebpf::kernel::sock::{Call4, Call6, bind_verdict};
+    use netd_ebpf::kernel::xdp::{self, Xdp};
     use netd_ebpf::{conntrack, verdict};
 
     #[classifier]
@@ -33,6 +34,27 @@ mod programs {
         let mut skb = Skb::new(context.skb.skb);
         let walk = hook::uplink_egress::walk(&mut skb, &Maps);
         act(verdict::finish(Hook::UplinkEgress, walk, &skb, &Maps))
+    }
+
+    /// In the driver. It reads across the fragments of a jumbo frame, and says so, or drivers would refuse it at a large
+    /// MTU.
+    #[xdp(frags)]
+    pub fn xdp_guard(context: XdpContext) -> u32 {
+        guard(&context)
+    }
+
+    /// Behind the driver, for those that cannot run it. It says nothing of fragments: for a program that does, Linux (6.9
+    /// to 6.18 at least) copies the packet and forgets where its link-layer header ends, and TC programs then do not find
+    /// it. For this one the packet is made whole instead.
+    #[xdp]
+    pub fn xdp_guard_generic(context: XdpContext) -> u32 {
+        guard(&context)
+    }
+
+    #[inline(always)]
+    fn guard(context: &XdpContext) -> u32 {
+        let frame = Xdp::new(context.ctx);
+        xdp::act(hook::xdp_guard::walk(&frame, frame.ifindex(), xdp::now_ns, &Maps))
     }
 
     /// Attached nowhere: the agent runs it on a list of flows that seem to be over.

@@ -9,7 +9,7 @@ use netd_common::drop::DropReason;
 use netd_common::endpoint::{Endpoint, EndpointKey, INTERNAL};
 use netd_common::flow::{FlowKey, INSIDE, PUBLISHED, TO_ENDPOINT};
 use netd_common::globals::{HAIRPIN_V4, HAIRPIN_V6, PROXY_V4};
-use netd_common::publish::{Publish, PublishKey, SCTP, TCP, UDP};
+use netd_common::publish::{AllowKey, Publish, PublishKey, SCTP, TCP, UDP};
 
 /// The publish for a destination: an exact address before every address of the host.
 ///
@@ -39,9 +39,10 @@ pub fn find<'t, T: Tables>(tables: &'t T, address: &Addr, port: u16, protocol: u
 /// so is that of an IPv6 client of an IPv4 container.
 ///
 /// # Errors
-/// [`DropReason::InternalNetwork`] when the container is on one, [`DropReason::EndpointGone`] when it is not there any
-/// more, [`DropReason::NoFlow`] for a packet that cannot be the first, [`DropReason::UnsupportedProtocol`] for a port of SCTP
-/// that would change and for an IPv4 client of an IPv6 container, and those of [`conntrack::open`].
+/// [`DropReason::NotAllowed`] when the port is not open to the client, [`DropReason::InternalNetwork`] when the container
+/// is on an internal network, [`DropReason::EndpointGone`] when it is not there any more, [`DropReason::NoFlow`] for a
+/// packet that cannot be the first, [`DropReason::UnsupportedProtocol`] for a port of SCTP that would change and for an
+/// IPv4 client of an IPv6 container, and those of [`conntrack::open`].
 #[inline(never)]
 pub fn open<F: Frame + Stack, T: Tables>(
     frame: &F,
@@ -49,6 +50,10 @@ pub fn open<F: Frame + Stack, T: Tables>(
     publish: &Publish,
     room: &mut Room,
 ) -> Result<(), DropReason> {
+    // First: who may not come in learns nothing else, and no state is made for them.
+    if publish.allow != 0 && !tables.is_allowed(&AllowKey { list: publish.allow, address: room.key.source }) {
+        return Err(DropReason::NotAllowed);
+    }
     let packet = &room.packet;
     if packet.kind() == Kind::LaterFragment {
         return Err(DropReason::FragmentFirstMissing);

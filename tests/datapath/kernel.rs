@@ -1,6 +1,7 @@
 //! How does the kernel play a row beside the model?
 
 use crate::host::{self, Sockets};
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, Pod};
@@ -11,7 +12,7 @@ use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey, Nominee, Timeouts};
 use netd_common::fragment::{Fragment, FragmentKey};
-use netd_common::publish::{ICMP, ICMPV6, Publish, PublishKey, UDP};
+use netd_common::publish::{AllowKey, ICMP, ICMPV6, Publish, PublishKey, UDP};
 use netd_ebpf::testing::case::{Mirror, Ran, gc_frame, nominate, outcome};
 use netd_ebpf::testing::model::Bytes;
 use netd_ebpf::testing::world::{Container, LAN, UPLINK, World};
@@ -120,6 +121,20 @@ impl Kernel {
         }
     }
 
+    /// As [`Self::fill`], for a trie: the length of each prefix, and the prefix.
+    fn fill_trie<K: Pod + Ord>(&mut self, name: &str, wanted: impl IntoIterator<Item = (u32, K)>) {
+        let mut trie: LpmTrie<_, K, u32> = self.object.map_mut(name).expect("a map").try_into().expect("a trie");
+        let parts = |key: Key<K>| (key.prefix_len(), key.data());
+        let mut former: BTreeSet<(u32, K)> = trie.keys().map(|key| parts(key.expect("a key"))).collect();
+        for (len, prefix) in wanted {
+            former.remove(&(len, prefix));
+            trie.insert(&Key::new(len, prefix), 1, 0).expect("inserted");
+        }
+        for (len, prefix) in former {
+            trie.remove(&Key::new(len, prefix)).expect("removed");
+        }
+    }
+
     /// What the agent writes, and the stack.
     fn set_up(&mut self, world: &World) {
         let model = &world.model;
@@ -131,6 +146,12 @@ impl Kernel {
         self.fill::<PoolKey, Addr>("SNAT_POOLS", model.pools.clone());
         self.fill::<u32, Timeouts>("TIMEOUTS", model.timeouts.clone());
         self.fill::<u32, u32>("UPLINKS", model.uplinks.iter().map(|ifindex| (*ifindex, 0)));
+        let allowed = model.allowed.iter();
+        self.fill_trie(
+            "ALLOWED",
+            allowed.map(|(list, address, len)| (32 + len, AllowKey { list: *list, address: *address })),
+        );
+        self.fill_trie("BLOCKED", model.blocked.iter().map(|(address, len)| (*len, *address)));
         self.sockets = Sockets::default();
         self.sockets = host::set_up(world);
     }

@@ -6,3 +6,4 @@ pub mod container_egress;
 pub mod sock_addr;
 pub mod uplink_egress;
 pub mod uplink_ingress;
+pub mod xdp_guard;

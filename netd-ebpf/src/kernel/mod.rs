@@ -5,3 +5,4 @@
 pub mod maps;
 pub mod skb;
 pub mod sock;
+pub mod xdp;

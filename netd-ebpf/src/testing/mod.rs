@@ -7,6 +7,7 @@
 
 pub mod case;
 pub mod cases;
+pub mod guard;
 pub mod model;
 pub mod packet;
 pub mod random;

@@ -323,6 +323,16 @@ impl World {
         self.model.publishes.insert(key, publish);
     }
 
+    /// Opens what is published to these prefixes alone, IPv4.
+    pub fn allow(&mut self, list: u32, prefixes: &[(Addr, u32)]) {
+        self.model
+            .allowed
+            .extend(prefixes.iter().map(|(prefix, len)| (list, *prefix, if prefix.is_v4() { 96 + len } else { *len })));
+        for publish in self.model.publishes.values_mut() {
+            publish.allow = list;
+        }
+    }
+
     /// Opens a socket of the host to any peer.
     pub fn listen(&mut self, protocol: u8, address: impl Into<Addr>, port: u16) {
         self.stack.sockets.insert(Socket { protocol, address: address.into(), port, peer: None });

@@ -100,6 +100,7 @@ impl Datapath {
             let loaded = match program {
                 Program::SchedClassifier(program) => program.load(),
                 Program::CgroupSockAddr(program) => program.load(),
+                Program::Xdp(program) => program.load(),
                 _ => continue,
             };
             loaded.map_err(|error| {
@@ -350,6 +351,7 @@ fn info_of(map: &Map) -> io::Result<MapInfo> {
         Map::HashMap(data)
         | Map::LruHashMap(data)
         | Map::PerCpuLruHashMap(data)
+        | Map::LpmTrie(data)
         | Map::Array(data)
         | Map::PerCpuArray(data)
         | Map::RingBuf(data) => data.info().map_err(io::Error::other),

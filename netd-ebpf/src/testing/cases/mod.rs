@@ -1,5 +1,6 @@
 //! Which rows are there?
 
+mod allowed;
 mod flows;
 mod host;
 mod malformed;
@@ -33,5 +34,5 @@ const SYN_ACK: u8 = 0x12;
 pub fn all() -> Vec<Case> {
     let files =
         [switching::cases(), outside::cases(), published::cases(), through::cases(), host::cases(), flows::cases()];
-    files.into_iter().flatten().chain(malformed::cases()).collect()
+    files.into_iter().flatten().chain(allowed::cases()).chain(malformed::cases()).collect()
 }
