@@ -8,7 +8,8 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
 use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
@@ -28,9 +29,10 @@ pub fn bound() -> io::Result<BTreeSet<HostSocket>> {
         for (protocol, number, states) in kinds {
             sockets.extend(diag.dump(family, number, states)?.into_iter().map(|found| HostSocket {
                 protocol,
-                port: found.socket_id.source_port,
-                address: found.socket_id.source_address.to_canonical(),
-                inode: found.inode,
+                port: found.header.socket_id.source_port,
+                address: found.header.socket_id.source_address.to_canonical(),
+                inode: found.header.inode,
+                ipv6_only: found.nlas.contains(&Nla::SkV6Only(true)),
             }));
         }
     }
@@ -76,7 +78,7 @@ pub fn destroy_udp(is_doomed: impl Fn(&Connected) -> bool) -> io::Result<usize> 
     // An IPv4 peer may be dialled by an IPv6 socket, as v4-mapped.
     for family in [AF_INET, AF_INET6] {
         for found in diag.dump(family, IPPROTO_UDP, StateFlags::ESTABLISHED)? {
-            let id = found.socket_id;
+            let id = found.header.socket_id;
             let connected = Connected {
                 cookie: cookie_of(&id),
                 peer: id.destination_address.to_canonical(),
@@ -123,14 +125,14 @@ impl Diag {
         Ok(Self(Socket::new(NETLINK_SOCK_DIAG)?))
     }
 
-    fn dump(&self, family: u8, protocol: u8, states: StateFlags) -> io::Result<Vec<InetResponseHeader>> {
+    fn dump(&self, family: u8, protocol: u8, states: StateFlags) -> io::Result<Vec<InetResponse>> {
         let any = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
         let message = SockDiagMessage::InetRequest(request(family, protocol, states, any));
         self.send(message, NLM_F_DUMP)?;
         let mut found = Vec::new();
         match self.receive(|message| {
             if let SockDiagMessage::InetResponse(response) = message {
-                found.push(response.header);
+                found.push(*response);
             }
         }) {
             // A kernel without the family or without udp_diag has no such sockets to tell of.
@@ -216,12 +218,14 @@ mod tests {
             port: port(tcp.local_addr()),
             address: Ipv4Addr::LOCALHOST.into(),
             inode: inode(&tcp),
+            ipv6_only: false,
         }));
         assert!(bound.contains(&HostSocket {
             protocol: Protocol::Udp,
             port: port(udp.local_addr()),
             address: Ipv4Addr::UNSPECIFIED.into(),
             inode: inode(&udp),
+            ipv6_only: false,
         }));
         assert!(!bound.iter().any(|socket| socket.inode == inode(&connected)));
     }
