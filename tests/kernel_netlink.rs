@@ -685,6 +685,9 @@ fn udp_sockets_of_a_dead_backend_dial_again() {
         };
         let v4 = dial("127.0.0.1:0", peer.to_string());
         let mapped = dial("[::]:0", format!("[::ffff:127.0.0.1]:{}", peer.port()));
+        let server6 = UdpSocket::bind("[::1]:0").expect("bound");
+        let peer6 = server6.local_addr().expect("an address");
+        let v6 = dial("[::]:0", peer6.to_string());
         let bystander = dial("127.0.0.1:0", other.local_addr().expect("an address").to_string());
         let cookie = cookie_of(&v4);
         let seen = Cell::new(None);
@@ -699,6 +702,10 @@ fn udp_sockets_of_a_dead_backend_dial_again() {
         for socket in [v4, mapped] {
             assert_eq!(socket.recv(&mut [0; 1]).expect_err("destroyed").raw_os_error(), Some(libc::ECONNABORTED));
         }
+        v6.send(b"x").expect("still connected");
+        let is_v6 = |socket: &Connected| (socket.peer, socket.port) == (peer6.ip(), peer6.port());
+        assert_eq!(sockets::destroy_udp(is_v6).expect("destroyed"), 1);
+        assert_eq!(v6.recv(&mut [0; 1]).expect_err("destroyed").raw_os_error(), Some(libc::ECONNABORTED));
         bystander.send(b"x").expect("still connected");
         assert_eq!(sockets::destroy_udp(is_doomed).expect("none left"), 0);
     });

@@ -198,6 +198,7 @@ fn request(family: u8, protocol: u8, states: StateFlags, socket_id: SocketId) ->
 mod tests {
     use super::*;
     use std::net::{Ipv4Addr, TcpListener};
+    use std::os::fd::{FromRawFd as _, OwnedFd};
     use std::os::unix::fs::MetadataExt;
 
     fn inode(socket: &impl AsRawFd) -> u32 {
@@ -228,6 +229,26 @@ mod tests {
             ipv6_only: false,
         }));
         assert!(!bound.iter().any(|socket| socket.inode == inode(&connected)));
+    }
+
+    #[test]
+    fn an_ipv6_socket_tells_whether_it_is_there_for_ipv4_too() {
+        let both = UdpSocket::bind("[::]:0").expect("a socket");
+        // The standard library has no such option.
+        let one = 1_i32;
+        // SAFETY: socket(2), setsockopt(2) and listen(2) read what they are given for the time of the call; the
+        // descriptor is new, and nobody else's.
+        let listener = unsafe {
+            let socket = OwnedFd::from_raw_fd(libc::socket(libc::AF_INET6, libc::SOCK_STREAM, 0));
+            let fd = socket.as_raw_fd();
+            libc::setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, (&raw const one).cast(), 4);
+            assert_eq!(libc::listen(fd, 1), 0, "bound to a port of the kernel's choice");
+            socket
+        };
+        let bound = bound().expect("sock_diag answers");
+        let told = |inode| bound.iter().find(|socket| socket.inode == inode).map(|socket| socket.ipv6_only);
+        assert_eq!(told(inode(&both)), Some(false));
+        assert_eq!(told(inode(&listener)), Some(true));
     }
 
     #[test]
