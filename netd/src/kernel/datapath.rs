@@ -350,6 +350,7 @@ fn info_of(map: &Map) -> io::Result<MapInfo> {
         Map::HashMap(data)
         | Map::LruHashMap(data)
         | Map::PerCpuLruHashMap(data)
+        | Map::LpmTrie(data)
         | Map::Array(data)
         | Map::PerCpuArray(data)
         | Map::RingBuf(data) => data.info().map_err(io::Error::other),
