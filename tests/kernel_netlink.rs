@@ -8,6 +8,7 @@ use netd::kernel::netns::made::Made;
 use netd::kernel::netns::{self, Files};
 use netd::kernel::sockets::{self, Connected};
 use netd::model::command::NamespaceAt;
+use netd::model::mac::Mac;
 use netd::reconcile::target::{Link, Route, Target};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -15,7 +16,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::{IpAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::Command;
@@ -103,6 +104,7 @@ impl Host {
                 gateway_mac: [2, 0x42, 10, 208, 0, 1],
                 mtu: 1400,
                 addresses: BTreeSet::from([network(&format!("10.208.0.{}/24", number + 1))]),
+                ipv6: false,
                 default_routes: BTreeSet::from([address("10.208.0.1")]),
             };
             target.namespaces.insert(link.namespace.clone());
@@ -114,6 +116,22 @@ impl Host {
         }
         target
     }
+}
+
+/// The same network with IPv6 beside.
+fn dual(mut target: Target) -> Target {
+    target.gateways.insert(address("fd00:8::1"));
+    target.routes.insert(network("fd00:8::/64"), Route::Unreachable);
+    for (number, (name, link)) in (2..).zip(&mut target.links) {
+        link.ipv6 = true;
+        let ip = format!("fd00:8::{number}");
+        link.addresses.insert(network(&format!("{ip}/64")));
+        link.addresses.insert(network(&format!("{}/64", Mac(link.mac).link_local())));
+        link.default_routes.insert(address("fd00:8::1"));
+        let source = address("fd00:8::1");
+        target.routes.insert(network(&ip), Route::Endpoint { link: name.clone(), source, mac: link.mac });
+    }
+    target
 }
 
 fn address(text: &str) -> IpAddr {
@@ -156,10 +174,132 @@ fn what_is_created_is_observed_and_carries() {
     });
 }
 
+fn conf(interface: &str, key: &str) -> String {
+    let file = format!("/proc/sys/net/ipv6/conf/{interface}/{key}");
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}")).trim().to_owned()
+}
+
+fn set_conf(interface: &str, key: &str, value: &str) {
+    let file = format!("/proc/sys/net/ipv6/conf/{interface}/{key}");
+    std::fs::write(&file, value).unwrap_or_else(|error| panic!("{file}: {error}"));
+}
+
+#[test]
+fn ipv6_is_created_observed_and_carries() {
+    host(|host| {
+        let target = dual(host.target());
+        // Also where a new interface has none, and listens to routers.
+        set_conf("default", "disable_ipv6", "1");
+        host.create(&target);
+        assert_eq!(host.observe(), target);
+        for (key, value) in [("disable_ipv6", "0"), ("accept_ra", "0"), ("forwarding", "1")] {
+            assert_eq!(conf("nd1", key), value, "{key}");
+        }
+        assert_eq!(conf("all", "forwarding"), "0");
+        assert_eq!(ip("-6 -o addr show dev nd1"), "", "the host has no address there");
+        let inside =
+            || [("disable_ipv6", "0"), ("accept_ra", "0"), ("autoconf", "0")].map(|(k, v)| (conf("eth0", k), v));
+        for (value, expected) in netns::in_namespace(&host.path("web"), inside).expect("a namespace") {
+            assert_eq!(value, expected);
+        }
+        // At once: nothing is tentative.
+        let addresses = host.ip_in("web", "-6 -o addr show dev eth0");
+        assert!(addresses.contains("inet6 fd00:8::2/64 scope global nodad"), "{addresses}");
+        assert!(addresses.contains("inet6 fe80::42:aff:fed0:2/64 scope link nodad"), "{addresses}");
+        assert!(!addresses.contains("tentative"), "{addresses}");
+        // From the host to the container and back needs no program, but the answer does: that to the gateway's MAC address
+        // finds the host's own address.
+        host.ip_in("web", "-6 neigh replace fd00:8::1 lladdr 02:42:0a:d0:00:01 dev eth0 nud permanent");
+        let bind = || UdpSocket::bind("[fd00:8::2]:7").expect("the container's address");
+        let server = netns::in_namespace(&host.path("web"), bind).expect("a namespace");
+        let client = UdpSocket::bind("[::]:0").expect("bound");
+        for socket in [&server, &client] {
+            socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        }
+        client.send_to(b"x", "[fd00:8::2]:7").expect("sent");
+        let (_, from) = server.recv_from(&mut [0; 1]).expect("received");
+        assert_eq!(from.ip(), address("fd00:8::1"));
+        server.send_to(b"y", from).expect("sent");
+        assert_eq!(client.recv(&mut [0; 1]).expect("received"), 1);
+        let refused = client.send_to(b"x", "[fd00:8::99]:7").expect_err("nobody is there");
+        assert_eq!(refused.raw_os_error(), Some(libc::EHOSTUNREACH), "{refused}");
+    });
+}
+
+#[test]
+fn a_network_without_ipv6_is_silent() {
+    host(|host| {
+        host.create(&host.target());
+        let inside = || conf("eth0", "disable_ipv6");
+        assert_eq!(netns::in_namespace(&host.path("web"), inside).expect("a namespace"), "1");
+        assert_eq!(host.ip_in("web", "-6 -o addr show dev eth0"), "");
+        assert_eq!(ip("-6 -o addr show dev nd1"), "");
+        assert_eq!(conf("nd1", "forwarding"), "0");
+    });
+}
+
+/// A router that the host has heard of, as a veth pair in two namespaces: `up0` here.
+fn learn_a_router(host: &Host) {
+    host.made.create(&host.path("router")).expect("namespace made");
+    ip(&format!("link add up0 type veth peer name out0 netns {}", host.path("router").display()));
+    set_conf("up0", "accept_dad", "0");
+    ip("link set up0 up");
+    host.ip_in("router", "addr add fe80::1/64 dev out0 nodad");
+    host.ip_in("router", "link set out0 up");
+    // ICMPv6 type 134 (RFC 4861 section 4.2): hop limit 64, no flags, lifetime 1800 s.
+    let advertise = || {
+        let socket = Socket::new(libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_ICMPV6);
+        let index = nix::net::if_::if_nametoindex("out0").expect("an interface");
+        socket.advertise(index, &[134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    };
+    let until = Instant::now() + Duration::from_secs(10);
+    while !ip("-6 route show default").contains("proto ra") {
+        assert!(Instant::now() < until, "the advertisement was not heard");
+        netns::in_namespace(&host.path("router"), advertise).expect("a namespace");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A raw socket for one message.
+struct Socket(std::os::fd::OwnedFd);
+
+impl Socket {
+    fn new(family: i32, kind: i32, protocol: i32) -> Self {
+        // SAFETY: socket(2) takes no pointers; the descriptor is new, and nobody else's.
+        let socket = unsafe { std::os::fd::OwnedFd::from_raw_fd(libc::socket(family, kind, protocol)) };
+        assert!(socket.as_raw_fd() >= 0, "{}", std::io::Error::last_os_error());
+        Self(socket)
+    }
+
+    /// To all nodes of the link, with the hop limit that neighbour discovery asks for.
+    fn advertise(&self, index: u32, message: &[u8]) {
+        use nix::sys::socket::{MsgFlags, SockaddrIn6, sendto, setsockopt, sockopt};
+        setsockopt(&self.0, sockopt::Ipv6MulticastHops, &255).expect("set");
+        let to = std::net::SocketAddrV6::new("ff02::1".parse().expect("an address"), 0, 0, index);
+        // It may be too early to send: the link is not up yet.
+        let _not_yet = sendto(self.0.as_raw_fd(), message, &SockaddrIn6::from(to), MsgFlags::empty());
+    }
+}
+
+#[test]
+fn the_hosts_own_routers_are_not_forgotten() {
+    host(|host| {
+        learn_a_router(host);
+        let before = ip("-6 route show default");
+        assert_eq!(host.netlink.facts(&[]).expect("probed").facts.uplinks.keys().collect::<Vec<_>>(), ["up0"]);
+        let target = dual(host.target());
+        host.create(&target);
+        // The lifetime counts down.
+        let without_time = |text: &str| text.split(" expires").next().map(str::to_owned);
+        assert_eq!(without_time(&ip("-6 route show default")), without_time(&before));
+        assert_eq!(conf("up0", "accept_ra"), "1", "as it was");
+    });
+}
+
 #[test]
 fn doing_it_twice_changes_nothing() {
     host(|host| {
-        let target = host.target();
+        let target = dual(host.target());
         host.create(&target);
         let links = ip("-o -d link show");
         let routes = ip("route show table all");
@@ -207,6 +347,54 @@ fn drift_is_seen_and_healed() {
             assert_ne!(host.observe(), target, "not seen: {drift}");
             host.configure(&target);
             assert_eq!(host.observe(), target, "not healed: {drift}");
+        }
+        let ipv4_only = target;
+        let target = dual(host.target());
+        for path in &target.namespaces {
+            assert!(ipv4_only.namespaces.contains(path));
+        }
+        host.configure(&target);
+        assert_eq!(host.observe(), target, "IPv6 comes to a link that is there");
+        let drifts: [(Option<&str>, &str); 14] = [
+            (Some("web"), "-6 addr del fd00:8::2/64 dev eth0"),
+            (Some("web"), "-6 addr del fe80::42:aff:fed0:2/64 dev eth0"),
+            (Some("web"), "-6 addr flush dev eth0"),
+            (Some("web"), "-6 route del default"),
+            (Some("web"), "-6 route replace default via fd00:8::9"),
+            (Some("web"), "link set eth0 down"),
+            (Some("web"), "link set eth0 mtu 1000"),
+            (None, "link set nd1 down"),
+            (None, "link set nd1 mtu 1000"),
+            (None, "-6 addr del fd00:8::1/128 dev lo"),
+            (None, "-6 route del fd00:8::2"),
+            (None, "-6 route del unreachable fd00:8::/64"),
+            (None, "-6 neigh del fd00:8::2 dev nd1"),
+            (None, "-6 route change fd00:8::2 dev nd1 proto 110"),
+        ];
+        for (namespace, drift) in drifts {
+            namespace.map_or_else(|| ip(drift), |namespace| host.ip_in(namespace, drift));
+            assert_ne!(host.observe(), target, "not seen: {drift}");
+            host.configure(&target);
+            assert_eq!(host.observe(), target, "not healed: {drift}");
+        }
+        for (interface, key, value) in
+            [("nd1", "disable_ipv6", "1"), ("nd1", "accept_ra", "1"), ("nd1", "forwarding", "0")]
+        {
+            set_conf(interface, key, value);
+            assert_ne!(host.observe(), target, "not seen: {key}");
+            host.configure(&target);
+            assert_eq!(host.observe(), target, "not healed: {key}");
+        }
+        for (interface, key, value) in [
+            ("eth0", "disable_ipv6", "1"),
+            ("eth0", "accept_ra", "1"),
+            ("eth0", "autoconf", "1"),
+            ("lo", "disable_ipv6", "1"),
+        ] {
+            netns::in_namespace(&host.path("web"), || set_conf(interface, key, value)).expect("a namespace");
+            assert_ne!(host.observe(), target, "not seen: {key}");
+            host.configure(&target);
+            assert_eq!(host.observe(), target, "not healed: {key}");
         }
         let forwarding = "/proc/sys/net/ipv4/conf/nd1/forwarding";
         assert_eq!(std::fs::read_to_string(forwarding).expect("read"), "1\n");
@@ -267,8 +455,8 @@ fn a_link_whose_other_side_moved_is_told_so() {
 #[test]
 fn deleting_leaves_nothing() {
     host(|host| {
-        let before = (ip("-o addr"), ip("route show table all"), ip("neigh"));
-        let target = host.target();
+        let before = (ip("-o addr"), ip("route show table all"), ip("neigh"), ip("-6 route show table all"));
+        let target = dual(host.target());
         host.create(&target);
         for _ in 0..2 {
             for prefix in target.routes.keys() {
@@ -286,7 +474,8 @@ fn deleting_leaves_nothing() {
             }
         }
         assert_eq!(host.observe(), Target::default());
-        assert_eq!((ip("-o addr"), ip("route show table all"), ip("neigh")), before);
+        let after = (ip("-o addr"), ip("route show table all"), ip("neigh"), ip("-6 route show table all"));
+        assert_eq!(after, before);
         assert_eq!(netns::names(&host.made.netns).expect("listed"), BTreeSet::new());
         assert_eq!(netns::names(&host.made.notes).expect("listed"), BTreeSet::new());
     });
@@ -366,7 +555,7 @@ fn a_namespace_of_that_name_made_by_another_is_not_ours() {
 #[test]
 fn a_change_is_heard_also_from_inside_a_container() {
     host(|host| {
-        let target = host.target();
+        let target = dual(host.target());
         host.create(&target);
         let (changed, mut heard) = tokio::sync::mpsc::channel(1);
         let watch = Watch::open(changed).expect("listening");
@@ -380,11 +569,22 @@ fn a_change_is_heard_also_from_inside_a_container() {
             std::thread::sleep(Duration::from_millis(100));
             while heard.try_recv().is_ok() {}
         };
-        for change in ["neigh del 10.208.0.2 dev nd1", "route del unreachable 10.208.0.0/24", "link set nd1 down"] {
+        for change in [
+            "neigh del 10.208.0.2 dev nd1",
+            "route del unreachable 10.208.0.0/24",
+            "-6 route del unreachable fd00:8::/64",
+            "-6 addr del fd00:8::1/128 dev lo",
+            "link set nd1 down",
+        ] {
             ip(change);
             wait(change);
         }
-        for change in ["addr add 10.99.0.1/24 dev eth0", "route del default", "link set eth0 down"] {
+        for change in [
+            "addr add 10.99.0.1/24 dev eth0",
+            "route del default",
+            "-6 addr del fd00:8::2/64 dev eth0",
+            "link set eth0 down",
+        ] {
             host.ip_in("web", change);
             wait(change);
         }
@@ -411,6 +611,11 @@ fn facts_are_those_of_the_host_alone() {
         assert_eq!(facts.uplinks.keys().collect::<Vec<_>>(), ["up0"]);
         assert_eq!(facts.uplinks["up0"].mtu, 1500);
         assert_eq!(facts.uplinks["up0"].addresses.iter().filter(|a| a.is_ipv4()).count(), 1);
+        // A gateway is no route of the host's.
+        host.netlink.add_gateway(address("fd00:8::1")).expect("gateway added");
+        let again = host.netlink.facts(&[]).expect("probed").facts;
+        let ours = |network: &IpNetwork| network.to_string().starts_with("fd00:8:");
+        assert!(!again.routed.iter().any(ours), "{:?}", again.routed);
         let ipv4: Vec<&IpAddr> = facts.addresses.iter().filter(|address| address.is_ipv4()).collect();
         assert_eq!(ipv4, [&address("127.0.0.1"), &address("198.18.0.5")]);
         let ipv4: Vec<&IpNetwork> = facts.routed.iter().filter(|network| network.is_ipv4()).collect();
@@ -480,6 +685,9 @@ fn udp_sockets_of_a_dead_backend_dial_again() {
         };
         let v4 = dial("127.0.0.1:0", peer.to_string());
         let mapped = dial("[::]:0", format!("[::ffff:127.0.0.1]:{}", peer.port()));
+        let server6 = UdpSocket::bind("[::1]:0").expect("bound");
+        let peer6 = server6.local_addr().expect("an address");
+        let v6 = dial("[::]:0", peer6.to_string());
         let bystander = dial("127.0.0.1:0", other.local_addr().expect("an address").to_string());
         let cookie = cookie_of(&v4);
         let seen = Cell::new(None);
@@ -494,6 +702,10 @@ fn udp_sockets_of_a_dead_backend_dial_again() {
         for socket in [v4, mapped] {
             assert_eq!(socket.recv(&mut [0; 1]).expect_err("destroyed").raw_os_error(), Some(libc::ECONNABORTED));
         }
+        v6.send(b"x").expect("still connected");
+        let is_v6 = |socket: &Connected| (socket.peer, socket.port) == (peer6.ip(), peer6.port());
+        assert_eq!(sockets::destroy_udp(is_v6).expect("destroyed"), 1);
+        assert_eq!(v6.recv(&mut [0; 1]).expect_err("destroyed").raw_os_error(), Some(libc::ECONNABORTED));
         bystander.send(b"x").expect("still connected");
         assert_eq!(sockets::destroy_udp(is_doomed).expect("none left"), 0);
     });

@@ -2,8 +2,9 @@
 
 /// Endpoints, ports by interface and forwarding entries: past it a container is not ready, and its status says so.
 pub const ENDPOINTS_MAX: usize = 65_536;
-/// Published ports: every port of one address in TCP and UDP. Past it a publish is not ready, and its status says so.
-pub const PUBLISHED_MAX: usize = 131_072;
+/// Published ports: every port of one address of each family in TCP and UDP. Past it a publish is not ready, and its
+/// status says so.
+pub const PUBLISHED_MAX: usize = 262_144;
 /// Entries of tracked flows, two a flow; the agent may set another size when it loads. Full: the least recently used
 /// entry makes room.
 pub const FLOWS_MAX: usize = 262_144;

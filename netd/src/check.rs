@@ -1,6 +1,7 @@
 //! What do this kernel and this machine offer netd, what is missing, and what does that cost?
 
 use crate::config::Config;
+use crate::kernel::facts::{Ipv6, NodeFacts};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{mounts, probe, process};
 use std::fs;
@@ -66,7 +67,7 @@ pub fn run(config: &Config) -> Vec<Finding> {
     findings.push(bpffs(&config.bpffs));
     findings.push(cgroup(config));
     findings.push(btf());
-    findings.push(uplinks(&config.uplinks));
+    findings.extend(network(&config.uplinks));
     findings.extend(host_settings());
     findings
 }
@@ -179,13 +180,30 @@ fn btf() -> Finding {
     }
 }
 
-fn uplinks(named: &[String]) -> Finding {
+/// What the host's own network offers.
+fn network(uplinks_named: &[String]) -> [Finding; 2] {
+    match Netlink::open().and_then(|netlink| netlink.facts(uplinks_named)) {
+        Ok(probed) => [ipv6(probed.facts.ipv6), uplinks(uplinks_named, &probed.facts)],
+        Err(error) => {
+            ["IPv6", "uplinks"].map(|subject| Finding::new(subject, Verdict::Unknown, format!("netlink: {error}")))
+        }
+    }
+}
+
+fn ipv6(found: Ipv6) -> Finding {
+    match found {
+        Ipv6::Available => Finding::ok("IPv6", "networks may have it; without --ipv6 they do not"),
+        Ipv6::Disabled | Ipv6::Absent => Finding::new(
+            "IPv6",
+            Verdict::Reduced,
+            format!("networks with IPv6 are refused, those with IPv4 alone work: {found}"),
+        ),
+    }
+}
+
+fn uplinks(named: &[String], facts: &NodeFacts) -> Finding {
     let subject = "uplinks";
-    let probed = match Netlink::open().and_then(|netlink| netlink.facts(named)) {
-        Ok(probed) => probed.facts,
-        Err(error) => return Finding::new(subject, Verdict::Unknown, format!("netlink: {error}")),
-    };
-    if probed.uplinks.is_empty() {
+    if facts.uplinks.is_empty() {
         let detail = if named.is_empty() {
             "there is no default route: until there is one, containers do not reach the outside, nor it them".to_owned()
         } else {
@@ -194,7 +212,7 @@ fn uplinks(named: &[String]) -> Finding {
         return Finding::new(subject, Verdict::Reduced, detail);
     }
     let found: Vec<String> =
-        probed.uplinks.iter().map(|(name, uplink)| format!("{name} (MTU {})", uplink.mtu)).collect();
+        facts.uplinks.iter().map(|(name, uplink)| format!("{name} (MTU {})", uplink.mtu)).collect();
     Finding::ok(subject, found.join(", "))
 }
 
@@ -234,6 +252,16 @@ mod tests {
         assert!(is_mounted(mounts, Path::new("/sys/fs/bpf"), "bpf"));
         assert!(!is_mounted(mounts, Path::new("/sys/fs/cgroup"), "bpf"));
         assert!(!is_mounted(mounts, Path::new("/sys/fs"), "bpf"));
+    }
+
+    #[test]
+    fn a_host_without_ipv6_runs_netd_all_the_same() {
+        assert_eq!(ipv6(Ipv6::Available).verdict, Verdict::Ok);
+        for missing in [Ipv6::Absent, Ipv6::Disabled] {
+            let Finding { verdict, detail, .. } = ipv6(missing);
+            assert_eq!(verdict, Verdict::Reduced);
+            assert!(detail.ends_with("or use IPv4"), "{detail}");
+        }
     }
 
     #[test]

@@ -338,7 +338,7 @@ mod tests {
     fn published(container: &str) -> State {
         let key =
             PublishKey { host_ip: "0.0.0.0".parse().expect("an address"), protocol: Protocol::Tcp, host_port: 80 };
-        let publish = Publish { container: container.to_owned(), container_port: 8080 };
+        let publish = Publish { container: container.to_owned(), container_port: 8080, ipv6: true };
         State { publishes: [(key, publish)].into(), ..State::default() }
     }
 

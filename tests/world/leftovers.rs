@@ -18,16 +18,12 @@ impl World {
                 left.push(format!("link {line}"));
             }
         }
-        // Containers' networks are parts of 10.0.0.0/8, and nothing else in a world is.
-        let routes = self.host.sh("ip -4 route show table all");
-        left.extend(
-            routes
-                .lines()
-                .filter(|line| line.contains(" 10.") || line.starts_with("10."))
-                .map(|line| format!("route {line}")),
-        );
-        let addresses = self.host.sh("ip -o -4 addr show");
-        left.extend(addresses.lines().filter(|line| line.contains("inet 10.")).map(|line| format!("address {line}")));
+        // Containers' networks are parts of 10.0.0.0/8 and fd00::/8, and nothing else in a world is.
+        let routes = self.host.sh("ip -4 route show table all; ip -6 route show table all");
+        let is_ours = |line: &&str| line.split(' ').any(|word| word.starts_with("10.") || word.starts_with("fd"));
+        left.extend(routes.lines().filter(is_ours).map(|line| format!("route {line}")));
+        let addresses = self.host.sh("ip -o addr show");
+        left.extend(addresses.lines().filter(is_ours).map(|line| format!("address {line}")));
         let neighbours = self.host.sh("ip neigh show nud permanent");
         left.extend(neighbours.lines().map(|line| format!("neighbour {line}")));
         left.extend(names_in(&self.netns_folder()).into_iter().map(|name| format!("namespace {name}")));

@@ -1,7 +1,8 @@
 //! What is a test's own little internet, and how does it go away?
 //!
 //! ```text
-//! [ containers ]==veth==[ host: netd, up0 198.18.0.1/24 ]--veth--[ outside: out0 198.18.0.2/24 ]
+//! [ containers ]==veth==[ host: netd, up0 198.18.0.1/24      ]--veth--[ outside: out0 198.18.0.2/24      ]
+//!                       [            up0 2001:db8:18::1/64 ]        [           out0 2001:db8:18::2/64 ]
 //! ```
 //!
 //! Host and outside are namespaces of their own, so that every world has the same addresses and worlds run side by side.
@@ -24,7 +25,7 @@ pub use tcx::{Direction, ForeignProgram, Position, programs};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,6 +38,12 @@ pub const HOST_SECOND: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 11);
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// A second address of the outside, for a second client.
 pub const OUTSIDE_SECOND: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
+/// The host's IPv6 address on its uplink.
+pub const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 1);
+/// The outside's IPv6 address on that link: the host's default route.
+pub const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 2);
+/// A second IPv6 address of the outside, for a second client.
+pub const OUTSIDE6_SECOND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 3);
 /// The host's interface towards the outside.
 pub const UPLINK: &str = "up0";
 /// The outside's interface towards the host.
@@ -63,8 +70,12 @@ pub struct World {
 pub struct Container {
     pub name: String,
     pub place: Place,
+    /// On a network without IPv4: 0.0.0.0.
     pub ip: Ipv4Addr,
     pub gateway: Ipv4Addr,
+    /// On a network without IPv6: ::.
+    pub ip6: Ipv6Addr,
+    pub gateway6: Ipv6Addr,
     pub mac: [u8; 6],
     /// Name of its interface on the host.
     pub host_interface: String,
@@ -96,15 +107,16 @@ impl World {
         let outside = Place::new("outside", None);
         host.sh(&format!(
             "ip link add {UPLINK} type veth peer name {OUTLINK} netns {}
-             ip addr add {HOST}/24 dev {UPLINK}
+             ip addr add {HOST}/24 dev {UPLINK}; ip addr add {HOST6}/64 dev {UPLINK} nodad
              ip link set {UPLINK} up",
             outside.path()
         ));
         outside.sh(&format!(
             "ip addr add {OUTSIDE}/24 dev {OUTLINK}; ip addr add {OUTSIDE_SECOND}/24 dev {OUTLINK}
+             ip addr add {OUTSIDE6}/64 dev {OUTLINK} nodad; ip addr add {OUTSIDE6_SECOND}/64 dev {OUTLINK} nodad
              ip link set {OUTLINK} up"
         ));
-        host.sh(&format!("ip route add default via {OUTSIDE}"));
+        host.sh(&format!("ip route add default via {OUTSIDE}; ip -6 route add default via {OUTSIDE6} dev {UPLINK}"));
         host.sysctl("net/ipv4/ip_forward", "0");
         for conf in ["all", "default", UPLINK] {
             host.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"), "1");
@@ -133,6 +145,14 @@ impl World {
         self.netctl_ok(["network", "create", name, "--subnet", subnet]);
     }
 
+    /// Makes a network with these further words of `netctl network create`, and the containers `web` and `client` on it.
+    #[track_caller]
+    pub fn pair_on(&self, network: &str, options: &[&str]) -> [Container; 2] {
+        let words = ["network", "create", network].into_iter().chain(options.iter().copied());
+        self.netctl_ok(words);
+        ["web", "client"].map(|name| self.container(name, ["--network", network]))
+    }
+
     /// A container that is there already.
     #[track_caller]
     pub fn inspect(&self, name: &str) -> Container {
@@ -141,13 +161,25 @@ impl World {
         let text = |field: &str| {
             endpoint[field].as_str().unwrap_or_else(|| panic!("no endpoint's {field} in {json}")).to_owned()
         };
-        let ip =
-            text("ipv4").split('/').next().and_then(|ip| ip.parse().ok()).expect("an address with a prefix length");
+        let address = |field: &str| {
+            let text = endpoint[field].as_str()?;
+            Some(text.split('/').next().and_then(|ip| ip.parse().ok()).unwrap_or_else(|| panic!("{field}: {text}")))
+        };
+        let v4 = |field: &str| match address(field) {
+            Some(IpAddr::V4(v4)) => v4,
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
+        let v6 = |field: &str| match address(field) {
+            Some(IpAddr::V6(v6)) => v6,
+            _ => Ipv6Addr::UNSPECIFIED,
+        };
         Container {
             name: name.to_owned(),
             place: Place::open(name, Path::new(json["netns"].as_str().expect("a path")), Some(&self.cgroup)),
-            ip,
-            gateway: text("gateway").parse().expect("the gateway's address"),
+            ip: v4("ipv4"),
+            gateway: v4("gateway"),
+            ip6: v6("ipv6"),
+            gateway6: v6("gateway6"),
             mac: crate::frame::parse_mac(&text("mac")),
             host_interface: text("host_interface"),
             json,
@@ -238,6 +270,12 @@ impl Container {
     #[must_use]
     pub fn at(&self, port: u16) -> SocketAddr {
         at(self.ip, port)
+    }
+
+    /// The same by IPv6.
+    #[must_use]
+    pub fn at6(&self, port: u16) -> SocketAddr {
+        at(self.ip6, port)
     }
 }
 

@@ -98,7 +98,9 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::NeedsNetwork { .. }
         | Refusal::NetworkStandsAlone { .. }
         | Refusal::NetworkTwice { .. }
-        | Refusal::Ipv6Unsupported { .. }
+        | Refusal::NoSubnet { .. }
+        | Refusal::OtherFamily { .. }
+        | Refusal::LinkLocal { .. }
         | Refusal::Unsupported { .. } => StatusCode::BAD_REQUEST,
         Refusal::NameTaken { .. }
         | Refusal::NamespaceExists { .. }
@@ -111,7 +113,8 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::AddressesUsedUp { .. }
         | Refusal::MacTaken { .. }
         | Refusal::SubnetOverlaps { .. }
-        | Refusal::SubnetsUsedUp
+        | Refusal::SubnetsUsedUp { .. }
+        | Refusal::Ipv6Unavailable { .. }
         | Refusal::NetworkInUse { .. }
         | Refusal::BuiltinNetwork { .. }
         | Refusal::NumbersUsedUp { .. } => StatusCode::CONFLICT,

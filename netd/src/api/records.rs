@@ -6,12 +6,13 @@
 use crate::events::{object_kind, publish_name};
 use crate::files::Paths;
 use crate::kernel::facts::NodeFacts;
+use crate::model::family::Family;
 use crate::model::state::{Container, Driver, Mac, Mode, Network, Protocol, Publish, PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// MTU where neither the network nor an uplink names one: Ethernet's (RFC 894).
@@ -92,7 +93,9 @@ pub struct EndpointRecord {
     pub host_interface: String,
     pub ipv4: Option<IpNetwork>,
     pub ipv6: Option<IpNetwork>,
+    /// That of IPv4, or, where there is none, of IPv6.
     pub gateway: Option<IpAddr>,
+    pub gateway6: Option<IpAddr>,
     pub mac: Mac,
     pub aliases: Vec<String>,
     /// Bytes.
@@ -103,6 +106,8 @@ pub struct EndpointRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerPublishRecord {
     pub host_ip: IpAddr,
+    /// `::` where every IPv6 address of the host is meant beside `host_ip`, since none was named; else null.
+    pub host_ip6: Option<IpAddr>,
     pub host_port: u16,
     pub container_port: u16,
     pub protocol: Protocol,
@@ -113,6 +118,8 @@ pub struct ContainerPublishRecord {
 pub struct PublishRecord {
     pub container: String,
     pub host_ip: IpAddr,
+    /// As in [`ContainerPublishRecord`].
+    pub host_ip6: Option<IpAddr>,
     pub host_port: u16,
     pub container_port: u16,
     pub protocol: Protocol,
@@ -228,16 +235,18 @@ impl View<'_> {
         let own = Object::Container(container.name.clone());
         let endpoints = container.endpoints.iter().map(|endpoint| {
             let network = self.state.networks.get(&endpoint.network);
+            let gateway = |family| Some(network?.subnet(family)?.gateway);
             EndpointRecord {
                 network: endpoint.network.clone(),
                 interface: endpoint.interface.clone(),
                 host_interface: endpoint.host_interface.clone(),
                 ipv4: endpoint.ipv4,
                 ipv6: endpoint.ipv6,
-                gateway: network.and_then(|network| network.subnets.first()).map(|subnet| subnet.gateway),
+                gateway: gateway(Family::V4).or_else(|| gateway(Family::V6)),
+                gateway6: gateway(Family::V6),
                 mac: endpoint.mac,
                 aliases: endpoint.aliases.clone(),
-                mtu: network.and_then(|network| network.mtu).unwrap_or_else(|| self.uplink_mtu()),
+                mtu: network.map_or_else(|| self.uplink_mtu(), |network| network.mtu(self.uplink_mtu())),
                 status: Health::of(self, std::slice::from_ref(&own)),
             }
         });
@@ -254,9 +263,9 @@ impl View<'_> {
             endpoints: endpoints.collect(),
             publishes: publishes
                 .map(|(key, publish)| {
-                    let PublishRecord { container: _, host_ip, host_port, container_port, protocol, status } =
+                    let PublishRecord { container: _, host_ip, host_ip6, host_port, container_port, protocol, status } =
                         self.publish(key, publish);
-                    ContainerPublishRecord { host_ip, host_port, container_port, protocol, status }
+                    ContainerPublishRecord { host_ip, host_ip6, host_port, container_port, protocol, status }
                 })
                 .collect(),
             dns: container.dns.clone(),
@@ -271,6 +280,7 @@ impl View<'_> {
         PublishRecord {
             container: publish.container.clone(),
             host_ip: key.host_ip,
+            host_ip6: publish.ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
             host_port: key.host_port,
             container_port: publish.container_port,
             protocol: key.protocol,

@@ -39,7 +39,7 @@ impl Host for Machine {
 
     fn bound_sockets(&self) -> io::Result<BTreeSet<HostSocket>> {
         let address = "0.0.0.0".parse().expect("an address");
-        Ok([HostSocket { protocol: Protocol::Tcp, port: 22, address, inode: 7 }].into())
+        Ok([HostSocket { protocol: Protocol::Tcp, port: 22, address, inode: 7, ipv6_only: false }].into())
     }
 
     fn process_of(&self, inode: u32) -> Option<String> {
@@ -233,9 +233,13 @@ async fn a_container_is_made_shown_and_removed() {
     assert_eq!(record["endpoints"][0]["mtu"], 1460, "the uplink's");
     assert_eq!(record["endpoints"][0]["status"], "ready");
     assert_eq!(record["endpoints"][0]["ipv6"], Value::Null);
+    assert_eq!(record["endpoints"][0]["gateway6"], Value::Null);
     assert_eq!(
         record["publishes"],
-        json!([{"host_ip": "0.0.0.0", "host_port": 8080, "container_port": 80, "protocol": "tcp", "status": "ready"}])
+        json!([{
+            "host_ip": "0.0.0.0", "host_ip6": "::", "host_port": 8080, "container_port": 80, "protocol": "tcp",
+            "status": "ready"
+        }])
     );
     assert!(record["created"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()), "RFC 3339");
 
@@ -251,14 +255,34 @@ async fn a_container_is_made_shown_and_removed() {
 }
 
 #[tokio::test]
+async fn both_families_are_shown() {
+    let world = World::new(Machine::default());
+    let (_, network) = world.ask("POST", "/v1/networks", json!({"name": "dual", "ipv6": true})).await;
+    let subnets: Vec<_> =
+        network["subnets"].as_array().into_iter().flatten().map(|one| one["subnet"].clone()).collect();
+    assert_eq!(subnets, ["10.208.1.0/24", "fdff:ffff:ffff::/64"]);
+    let record = world.create(json!({"name": "web", "networks": ["dual"]})).await;
+    let endpoint = &record["endpoints"][0];
+    let shown = ["ipv4", "ipv6", "gateway", "gateway6"].map(|field| endpoint[field].clone());
+    assert_eq!(shown, ["10.208.1.2/24", "fdff:ffff:ffff::2/64", "10.208.1.1", "fdff:ffff:ffff::1"]);
+    let hosts = std::fs::read_to_string(world.folder.path().join("containers/web/hosts")).expect("hosts");
+    assert!(hosts.ends_with("\n10.208.1.2\tweb\nfdff:ffff:ffff::2\tweb\n"), "{hosts}");
+
+    world.ask("POST", "/v1/networks", json!({"name": "six", "subnets": ["fd06::/64"], "mtu": 1280})).await;
+    let record = world.create(json!({"name": "db", "networks": ["six"]})).await;
+    let shown = ["ipv4", "ipv6", "gateway", "gateway6"].map(|field| record["endpoints"][0][field].clone());
+    assert_eq!(shown, [Value::Null, "fd06::2/64".into(), "fd06::1".into(), "fd06::1".into()]);
+}
+
+#[tokio::test]
 async fn records_have_the_names_of_the_contract() {
     let world = World::new(Machine::default());
     let record = world.create(json!({"name": "web", "publish": ["8080:80"]})).await;
     assert_names(
         &record,
         "name id netns mode hostname created labels endpoints endpoints.network endpoints.interface \
-         endpoints.host_interface endpoints.ipv4 endpoints.ipv6 endpoints.gateway endpoints.mac endpoints.aliases \
-         endpoints.mtu endpoints.status publishes publishes.host_ip publishes.host_port publishes.container_port \
+         endpoints.host_interface endpoints.ipv4 endpoints.ipv6 endpoints.gateway endpoints.gateway6 endpoints.mac endpoints.aliases \
+         endpoints.mtu endpoints.status publishes publishes.host_ip publishes.host_ip6 publishes.host_port publishes.container_port \
          publishes.protocol publishes.status",
     );
     let (_, network) = world.ask("GET", "/v1/networks/bridge", Value::Null).await;

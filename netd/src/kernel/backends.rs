@@ -56,9 +56,13 @@ fn is_lost(
     gone: &BTreeSet<PublishKey>,
     published: &BTreeMap<PublishKey, Publish>,
 ) -> bool {
-    let any = if dialled.address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 };
+    let (any, loopback) = if dialled.address.is_v4() {
+        (Addr::ANY_V4, Addr::v4([127, 0, 0, 1]))
+    } else {
+        (Addr::ANY_V6, Addr::LOOPBACK_V6)
+    };
     // An unspecified destination means the host itself.
-    let exact = if dialled.address == Addr::ANY_V4 { Addr::v4([127, 0, 0, 1]) } else { dialled.address };
+    let exact = if dialled.address == any { loopback } else { dialled.address };
     let keys = [exact, any].map(|address| PublishKey { address, port: dialled.port, protocol: UDP, pad: 0 });
     if !keys.iter().any(|key| gone.contains(key)) {
         return false;
@@ -95,6 +99,16 @@ mod tests {
         assert!(lost(LOOPBACK, &[LOOPBACK], &[]));
         // As a program that connects to 0.0.0.0 does.
         assert!(lost(Addr::ANY_V4, &[LOOPBACK], &[]));
+    }
+
+    #[test]
+    fn ipv6_is_looked_up_by_its_own_entries() {
+        assert!(lost(Addr::LOOPBACK_V6, &[Addr::ANY_V6], &[]));
+        assert!(lost(Addr::LOOPBACK_V6, &[Addr::LOOPBACK_V6], &[]));
+        assert!(lost(Addr::ANY_V6, &[Addr::LOOPBACK_V6], &[]), "as a program that connects to :: does");
+        assert!(!lost(Addr::LOOPBACK_V6, &[Addr::ANY_V4], &[(Addr::ANY_V6, WEB)]));
+        assert!(!lost(LOOPBACK, &[Addr::ANY_V6], &[(Addr::ANY_V4, WEB)]), "v4-mapped is IPv4");
+        assert!(!lost(Addr::LOOPBACK_V6, &[Addr::LOOPBACK_V6], &[(Addr::ANY_V6, WEB)]));
     }
 
     #[test]

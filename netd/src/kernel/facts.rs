@@ -1,8 +1,8 @@
 //! How is it found out what this node is?
 
-pub use crate::model::node::{NodeFacts, Uplink};
+pub use crate::model::node::{Ipv6, NodeFacts, Uplink};
 
-use super::netlink::message::{Address, Device, RouteEntry};
+use super::netlink::message::{Address, Device, Ipv6Conf, LOOPBACK, RouteEntry};
 use netlink_packet_route::route::RouteType;
 use std::collections::BTreeSet;
 
@@ -29,8 +29,9 @@ impl NodeFacts {
             let somewhere_else = routes.iter().filter(|route| !route.ours && leads_away(route.kind));
             somewhere_else.filter(|route| route.devices.is_empty() || route.devices.iter().any(|d| !ours.contains(d)))
         };
-        let leaving: BTreeSet<u32> =
-            routes().filter(|route| route.is_default()).flat_map(|route| route.devices.iter().copied()).collect();
+        // IPv6 routes that lead nowhere name the loopback device.
+        let leaving = routes().filter(|route| route.is_default() && route.kind == RouteType::Unicast);
+        let leaving: BTreeSet<u32> = leaving.flat_map(|route| route.devices.iter().copied()).collect();
         let is_uplink = |device: &&Device| match wanted {
             [] => leaving.contains(&device.index) && !ours.contains(&device.index),
             names => names.contains(&device.name),
@@ -41,10 +42,17 @@ impl NodeFacts {
             mtu: device.mtu,
             addresses: foreign.iter().filter(|a| a.index == device.index).map(|a| a.network.ip()).collect(),
         };
+        // Gateways have their addresses on the loopback device.
+        let ipv6 = match devices.iter().find(|device| device.index == LOOPBACK).and_then(|lo| lo.ipv6) {
+            None => Ipv6::Absent,
+            Some(Ipv6Conf { disabled: true, .. }) => Ipv6::Disabled,
+            Some(Ipv6Conf { disabled: false, .. }) => Ipv6::Available,
+        };
         let facts = Self {
             uplinks: ethernet.into_iter().map(|device| (device.name.clone(), uplink(device))).collect(),
             addresses: foreign.iter().map(|address| address.network.ip()).collect(),
             routed: routes().filter(|route| !route.is_default()).map(|route| route.destination).collect(),
+            ipv6,
         };
         Probed { facts, not_ethernet: other.into_iter().map(|device| device.name.clone()).collect() }
     }
@@ -65,7 +73,8 @@ mod tests {
 
     fn device(index: u32, name: &str) -> Device {
         let veth = name.starts_with("nd");
-        Device { index, name: name.to_owned(), ethernet: name != "wg0", veth, mtu: 1500, ..Device::default() }
+        let ipv6 = Some(Ipv6Conf::default());
+        Device { index, name: name.to_owned(), ethernet: name != "wg0", veth, mtu: 1500, ipv6, ..Device::default() }
     }
 
     fn address(index: u32, network: &str, ours: bool) -> Address {
@@ -86,13 +95,23 @@ mod tests {
     }
 
     fn node(wanted: &[&str]) -> Probed {
-        let devices = [device(1, "lo"), device(2, "eth0"), device(3, "eth1"), device(4, "wg0"), device(5, "nd1")];
+        let devices = [
+            device(1, "lo"),
+            device(2, "eth0"),
+            device(3, "eth1"),
+            device(4, "wg0"),
+            device(5, "nd1"),
+            device(6, "eth2"),
+        ];
         let addresses = [
             address(1, "127.0.0.1/8", false),
             address(1, "10.208.0.1/32", true),
             address(2, "198.18.0.5/24", false),
             address(3, "198.19.0.5/24", false),
             address(5, "fe80::1/64", false),
+            address(1, "::1/128", false),
+            address(1, "fd00::1/128", true),
+            address(6, "2001:db8::5/64", false),
         ];
         let routes = [
             route("0.0.0.0/0", &[2, 4], false),
@@ -103,6 +122,10 @@ mod tests {
             RouteEntry { kind: RouteType::Unreachable, ..route("10.208.0.0/24", &[], true) },
             route("10.208.0.2/32", &[5], true),
             route("fe80::/64", &[5], false),
+            route("::/0", &[6], false),
+            RouteEntry { kind: RouteType::Unreachable, ..route("::/0", &[1], false) },
+            RouteEntry { kind: RouteType::Unreachable, ..route("fd00::/64", &[1], true) },
+            route("fd00::2/128", &[5], true),
         ];
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         NodeFacts::from_kernel(&devices, &addresses, &routes, &wanted)
@@ -111,7 +134,7 @@ mod tests {
     #[test]
     fn default_routes_of_all_tables_name_the_uplinks() {
         let probed = node(&[]);
-        assert_eq!(probed.facts.uplinks.keys().collect::<Vec<_>>(), ["eth0", "eth1"]);
+        assert_eq!(probed.facts.uplinks.keys().collect::<Vec<_>>(), ["eth0", "eth1", "eth2"]);
         assert_eq!(
             probed.facts.uplinks["eth0"],
             Uplink { mtu: 1500, addresses: BTreeSet::from([IpAddr::from([198, 18, 0, 5])]) }
@@ -130,8 +153,16 @@ mod tests {
     fn nothing_of_netd_is_a_fact() {
         let facts = node(&[]).facts;
         let addresses: Vec<String> = facts.addresses.iter().map(ToString::to_string).collect();
-        assert_eq!(addresses, ["127.0.0.1", "198.18.0.5", "198.19.0.5"]);
+        assert_eq!(addresses, ["127.0.0.1", "198.18.0.5", "198.19.0.5", "::1", "2001:db8::5"]);
         let routed: Vec<String> = facts.routed.iter().map(ToString::to_string).collect();
         assert_eq!(routed, ["10.210.0.0/24", "198.18.0.0/24"]);
+    }
+
+    #[test]
+    fn the_loopback_device_tells_whether_there_is_ipv6() {
+        let told = |ipv6| NodeFacts::from_kernel(&[Device { ipv6, ..device(1, "lo") }], &[], &[], &[]).facts.ipv6;
+        assert_eq!(told(None), Ipv6::Absent);
+        assert_eq!(told(Some(Ipv6Conf { disabled: true, ..Ipv6Conf::default() })), Ipv6::Disabled);
+        assert_eq!(told(Some(Ipv6Conf::default())), Ipv6::Available);
     }
 }

@@ -88,10 +88,20 @@ mod tests {
 
     const HOST: Addr = Addr::v4([198, 18, 0, 1]);
 
+    const HOST_V6: Addr = Addr::v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    const CLIENT_V6: Addr = Addr::v6([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+    const WEB: Addr = Addr::v4([10, 208, 0, 2]);
+    const WEB_V6: Addr = Addr::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+
     fn pair() -> [(FlowKey, Flow); 2] {
+        pair_of(Addr::v4([198, 18, 0, 9]), HOST, Addr::v4([198, 18, 0, 9]), WEB)
+    }
+
+    /// Of a client that dialled `dialled`, and came to `web` as `seen_as`.
+    fn pair_of(client: Addr, dialled: Addr, seen_as: Addr, web: Addr) -> [(FlowKey, Flow); 2] {
         let key = FlowKey {
-            source: Addr::v4([198, 18, 0, 9]),
-            destination: HOST,
+            source: client,
+            destination: dialled,
             source_port: 4000,
             destination_port: 8080,
             protocol: TCP,
@@ -99,8 +109,8 @@ mod tests {
             pad: [0; 2],
         };
         let flow = Flow {
-            source: key.source,
-            destination: Addr::v4([10, 208, 0, 2]),
+            source: seen_as,
+            destination: web,
             source_port: 4000,
             destination_port: 80,
             flags: PUBLISHED,
@@ -146,6 +156,30 @@ mod tests {
     fn an_endpoint_takes_its_flows_along() {
         assert!(dooms(FlowSelector::Endpoint(7)));
         assert!(!dooms(FlowSelector::Endpoint(8)));
+    }
+
+    #[test]
+    fn a_flow_of_an_ipv6_client_goes_with_the_ipv6_half_of_its_port() {
+        let proxy = Addr::v4([169, 254, 208, 2]);
+        // Carried as it is, and translated for a container without IPv6.
+        for (seen_as, web) in [(CLIENT_V6, WEB_V6), (proxy, WEB)] {
+            let pair = pair_of(CLIENT_V6, HOST_V6, seen_as, web);
+            let dooms = |address| {
+                let key = PublishKey { address, port: 8080, protocol: TCP, pad: 0 };
+                let doomed = Doomed::new(&[FlowSelector::Publish { key, endpoint: 7 }]);
+                pair.map(|(key, flow)| doomed.contains(&key, &flow))
+            };
+            assert_eq!(dooms(Addr::ANY_V6), [true; 2]);
+            assert_eq!(dooms(HOST_V6), [true; 2]);
+            assert_eq!(dooms(Addr::ANY_V4), [false; 2]);
+            let mut dialled = Dialled::default();
+            for (key, flow) in pair {
+                dialled.note(&key, &flow);
+            }
+            let leads_to = |address: Addr| move |key: &PublishKey| (key.address == address).then_some(7);
+            assert_eq!(dialled.orphans(leads_to(Addr::ANY_V6)), []);
+            assert_eq!(dialled.orphans(leads_to(Addr::ANY_V4)).len(), 1);
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::nlas::Nla;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
 use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
@@ -28,9 +29,10 @@ pub fn bound() -> io::Result<BTreeSet<HostSocket>> {
         for (protocol, number, states) in kinds {
             sockets.extend(diag.dump(family, number, states)?.into_iter().map(|found| HostSocket {
                 protocol,
-                port: found.socket_id.source_port,
-                address: found.socket_id.source_address.to_canonical(),
-                inode: found.inode,
+                port: found.header.socket_id.source_port,
+                address: found.header.socket_id.source_address.to_canonical(),
+                inode: found.header.inode,
+                ipv6_only: found.nlas.contains(&Nla::SkV6Only(true)),
             }));
         }
     }
@@ -76,7 +78,7 @@ pub fn destroy_udp(is_doomed: impl Fn(&Connected) -> bool) -> io::Result<usize> 
     // An IPv4 peer may be dialled by an IPv6 socket, as v4-mapped.
     for family in [AF_INET, AF_INET6] {
         for found in diag.dump(family, IPPROTO_UDP, StateFlags::ESTABLISHED)? {
-            let id = found.socket_id;
+            let id = found.header.socket_id;
             let connected = Connected {
                 cookie: cookie_of(&id),
                 peer: id.destination_address.to_canonical(),
@@ -123,14 +125,14 @@ impl Diag {
         Ok(Self(Socket::new(NETLINK_SOCK_DIAG)?))
     }
 
-    fn dump(&self, family: u8, protocol: u8, states: StateFlags) -> io::Result<Vec<InetResponseHeader>> {
+    fn dump(&self, family: u8, protocol: u8, states: StateFlags) -> io::Result<Vec<InetResponse>> {
         let any = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
         let message = SockDiagMessage::InetRequest(request(family, protocol, states, any));
         self.send(message, NLM_F_DUMP)?;
         let mut found = Vec::new();
         match self.receive(|message| {
             if let SockDiagMessage::InetResponse(response) = message {
-                found.push(response.header);
+                found.push(*response);
             }
         }) {
             // A kernel without the family or without udp_diag has no such sockets to tell of.
@@ -196,6 +198,7 @@ fn request(family: u8, protocol: u8, states: StateFlags, socket_id: SocketId) ->
 mod tests {
     use super::*;
     use std::net::{Ipv4Addr, TcpListener};
+    use std::os::fd::{FromRawFd as _, OwnedFd};
     use std::os::unix::fs::MetadataExt;
 
     fn inode(socket: &impl AsRawFd) -> u32 {
@@ -216,14 +219,36 @@ mod tests {
             port: port(tcp.local_addr()),
             address: Ipv4Addr::LOCALHOST.into(),
             inode: inode(&tcp),
+            ipv6_only: false,
         }));
         assert!(bound.contains(&HostSocket {
             protocol: Protocol::Udp,
             port: port(udp.local_addr()),
             address: Ipv4Addr::UNSPECIFIED.into(),
             inode: inode(&udp),
+            ipv6_only: false,
         }));
         assert!(!bound.iter().any(|socket| socket.inode == inode(&connected)));
+    }
+
+    #[test]
+    fn an_ipv6_socket_tells_whether_it_is_there_for_ipv4_too() {
+        let both = UdpSocket::bind("[::]:0").expect("a socket");
+        // The standard library has no such option.
+        let one = 1_i32;
+        // SAFETY: socket(2), setsockopt(2) and listen(2) read what they are given for the time of the call; the
+        // descriptor is new, and nobody else's.
+        let listener = unsafe {
+            let socket = OwnedFd::from_raw_fd(libc::socket(libc::AF_INET6, libc::SOCK_STREAM, 0));
+            let fd = socket.as_raw_fd();
+            libc::setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, (&raw const one).cast(), 4);
+            assert_eq!(libc::listen(fd, 1), 0, "bound to a port of the kernel's choice");
+            socket
+        };
+        let bound = bound().expect("sock_diag answers");
+        let told = |inode| bound.iter().find(|socket| socket.inode == inode).map(|socket| socket.ipv6_only);
+        assert_eq!(told(inode(&both)), Some(false));
+        assert_eq!(told(inode(&listener)), Some(true));
     }
 
     #[test]

@@ -65,13 +65,17 @@ pub struct ContainerSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "what a user may ask for, each independent of the others")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
     pub name: String,
-    /// Empty: an automatic /24.
+    /// At most one of each family. None of IPv4: an automatic /24, unless all that is asked for is one of IPv6.
     #[serde(default)]
     pub subnets: Vec<IpNetwork>,
+    /// IPv6 beside IPv4: an automatic /64, unless `subnets` names one.
+    #[serde(default)]
+    pub ipv6: bool,
     #[serde(default)]
     pub gateways: Vec<IpAddr>,
     #[serde(default)]
@@ -128,4 +132,6 @@ pub struct HostSocket {
     pub address: IpAddr,
     /// Inode of the socket, by which its process can be found.
     pub inode: u32,
+    /// Of one that is bound to `::`: it is not there for IPv4 too (`IPV6_V6ONLY`, RFC 3493 section 5.3).
+    pub ipv6_only: bool,
 }

@@ -3,31 +3,46 @@
 //! Pure functions over what is taken; who took it is the caller's knowledge.
 
 use super::state::Subnet;
-use ipnetwork::{IpNetwork, Ipv4Network};
+use ipnetwork::IpNetwork;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Automatic subnets are cut out of this: 4,096 of them.
+/// Automatic IPv4 subnets are cut out of this: 4,096 of them.
 const POOL: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 208, 0, 0), 12);
-
-/// Prefix length of an automatic subnet.
+/// Prefix length of an automatic IPv4 subnet.
 const AUTOMATIC_PREFIX: u8 = 24;
+/// Prefix length of an installation's own range of unique local IPv6 addresses (RFC 4193 section 3.1).
+const SITE_PREFIX: u8 = 48;
+/// Prefix length of an automatic IPv6 subnet (RFC 4291 section 2.5.4).
+const AUTOMATIC_PREFIX_V6: u8 = 64;
 
-/// The first automatic subnet that overlaps nothing in `occupied`; none: the pool is used up.
+/// Where automatic IPv4 subnets come from.
 #[must_use]
-pub fn automatic_subnet(occupied: &[IpNetwork]) -> Option<Ipv4Network> {
-    let (pool, prefix) = POOL;
-    let occupied: Vec<Ipv4Network> = occupied
-        .iter()
-        .filter_map(|network| match network {
-            IpNetwork::V4(network) => Some(*network),
-            IpNetwork::V6(_) => None,
-        })
-        .collect();
-    let step = 1_u32 << (32 - AUTOMATIC_PREFIX);
-    (0..1_u32 << (AUTOMATIC_PREFIX - prefix))
-        .filter_map(|index| Ipv4Network::new(Ipv4Addr::from_bits(pool.to_bits() + index * step), AUTOMATIC_PREFIX).ok())
-        .find(|subnet| !occupied.iter().any(|other| other.overlaps(*subnet)))
+pub fn pool() -> IpNetwork {
+    let (address, prefix) = POOL;
+    IpNetwork::new(address.into(), prefix).unwrap_or(IpNetwork::from(IpAddr::V4(address)))
+}
+
+/// Where automatic IPv6 subnets come from: `fd00::/8` with 40 random bits, so that two installations that meet hardly
+/// have the same.
+#[must_use]
+pub fn site(random: [u8; 5]) -> IpNetwork {
+    let [a, b, c, d, e] = random;
+    let address = Ipv6Addr::from([0xfd, a, b, c, d, e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    IpNetwork::new(address.into(), SITE_PREFIX).unwrap_or(IpNetwork::from(IpAddr::V6(address)))
+}
+
+/// The first automatic subnet out of `pool`, [`pool`] or [`site`], that overlaps nothing in `occupied`; none: the pool is
+/// used up.
+#[must_use]
+pub fn automatic_subnet(pool: IpNetwork, occupied: &[IpNetwork]) -> Option<IpNetwork> {
+    let prefix = if pool.is_ipv4() { AUTOMATIC_PREFIX } else { AUTOMATIC_PREFIX_V6 };
+    let occupied: Vec<IpNetwork> = occupied.iter().copied().filter(|other| overlap(*other, pool)).collect();
+    let (first, size) = bits(pool.network());
+    let step = 1_u128 << (size - u32::from(prefix));
+    (0..1_u128 << (prefix - pool.prefix()))
+        .filter_map(|index| IpNetwork::new(address_like(pool.network(), first + index * step), prefix).ok())
+        .find(|subnet| !occupied.iter().any(|other| overlap(*other, *subnet)))
 }
 
 /// Whether two prefixes share an address.
@@ -43,23 +58,18 @@ pub fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
 /// The next address to hand out, neither `taken` nor reserved; none: the range is used up.
 ///
 /// The search starts behind the address that was handed out last (the first time: behind the gateway) and wraps at the
-/// end of the range, so that a freed address rests as long as it can.
+/// end of the range, so that a freed address rests as long as it can. It passes over nothing but what is taken or
+/// reserved, so it is short in a range of any size.
 #[must_use]
-pub fn next_address(subnet: &Subnet, taken: &BTreeSet<IpAddr>) -> Option<Ipv4Addr> {
-    let range = match subnet.ip_range.unwrap_or(subnet.subnet) {
-        IpNetwork::V4(range) => range,
-        IpNetwork::V6(_) => return None,
-    };
-    let (first, last) = (range.network().to_bits(), range.broadcast().to_bits());
-    let behind = match subnet.last.unwrap_or(subnet.gateway) {
-        IpAddr::V4(address) => address.to_bits(),
-        IpAddr::V6(_) => return None,
-    };
+pub fn next_address(subnet: &Subnet, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    let range = subnet.ip_range.unwrap_or(subnet.subnet);
+    let ((first, _), (last, _)) = (bits(range.network()), bits(range.broadcast()));
+    let (behind, _) = bits(subnet.last.unwrap_or(subnet.gateway));
     let start = if (first..last).contains(&behind) { behind + 1 } else { first };
     (start..=last)
         .chain(first..start)
-        .map(Ipv4Addr::from_bits)
-        .find(|&address| reserved(subnet, address.into()).is_none() && !taken.contains(&IpAddr::V4(address)))
+        .map(|bits| address_like(range.network(), bits))
+        .find(|address| reserved(subnet, *address).is_none() && !taken.contains(address))
 }
 
 /// What an address of the subnet is set aside for; none: a container may have it.
@@ -68,38 +78,70 @@ pub fn reserved(subnet: &Subnet, address: IpAddr) -> Option<String> {
     if address == subnet.gateway {
         return Some("the network's gateway".to_owned());
     }
-    if address == subnet.subnet.network() {
-        return Some("the network itself, as its first address".to_owned());
-    }
-    // Broadcast is an IPv4 idea (RFC 919); the last IPv6 address is one like any other.
-    if address.is_ipv4() && address == subnet.subnet.broadcast() {
-        return Some("broadcast".to_owned());
+    if let Some(edge) = edge(subnet.subnet, address) {
+        return Some(edge.to_owned());
     }
     let (name, _) = subnet.aux_addresses.iter().find(|&(_, &aux)| aux == address)?;
     Some(format!("the auxiliary address \"{name}\""))
 }
 
+/// What the first or the last address of a subnet means.
+#[must_use]
+pub fn edge(subnet: IpNetwork, address: IpAddr) -> Option<&'static str> {
+    match subnet {
+        IpNetwork::V4(_) if address == subnet.network() => Some("the network itself, as its first address"),
+        // RFC 919.
+        IpNetwork::V4(_) if address == subnet.broadcast() => Some("broadcast"),
+        // RFC 4291 section 2.6.1. The last address of an IPv6 subnet is one like any other.
+        IpNetwork::V6(_) if address == subnet.network() => Some("all routers of the subnet (anycast)"),
+        IpNetwork::V4(_) | IpNetwork::V6(_) => None,
+    }
+}
+
+/// The first address that is neither at an edge of the subnet nor an auxiliary one; none: there is none.
+#[must_use]
+pub fn first_free(subnet: &Subnet) -> Option<IpAddr> {
+    let ((first, _), (last, _)) = (bits(subnet.subnet.network()), bits(subnet.subnet.broadcast()));
+    let is_auxiliary = |address: &IpAddr| subnet.aux_addresses.values().any(|aux| aux == address);
+    (first..=last)
+        .map(|bits| address_like(subnet.subnet.network(), bits))
+        .find(|address| edge(subnet.subnet, *address).is_none() && !is_auxiliary(address))
+}
+
+/// An address as a number, and how many bits it has.
+fn bits(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (address.to_bits().into(), Ipv4Addr::BITS),
+        IpAddr::V6(address) => (address.to_bits(), Ipv6Addr::BITS),
+    }
+}
+
+/// The address of the family of `other` that is this number.
+fn address_like(other: IpAddr, bits: u128) -> IpAddr {
+    match other {
+        // The number came from an IPv4 address or lies between two, so nothing is cut off.
+        IpAddr::V4(_) => Ipv4Addr::from_bits(bits as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(bits).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ipnetwork::Ipv4Network;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     fn subnet(text: &str) -> Subnet {
-        let subnet: Ipv4Network = text.parse().unwrap();
-        Subnet {
-            subnet: subnet.into(),
-            gateway: subnet.nth(1).unwrap().into(),
-            ip_range: None,
-            aux_addresses: BTreeMap::new(),
-            last: None,
-        }
+        let subnet: IpNetwork = text.parse().unwrap();
+        let gateway = subnet.iter().nth(1).unwrap();
+        Subnet { subnet, gateway, ip_range: None, aux_addresses: BTreeMap::new(), last: None }
     }
 
     fn hand_out(subnet: &mut Subnet, taken: &mut BTreeSet<IpAddr>) -> Option<String> {
         let address = next_address(subnet, taken)?;
-        subnet.last = Some(address.into());
-        assert!(taken.insert(address.into()), "{address} handed out twice");
+        subnet.last = Some(address);
+        assert!(taken.insert(address), "{address} handed out twice");
         Some(address.to_string())
     }
 
@@ -113,7 +155,44 @@ mod tests {
             (&["10.208.0.0/15", "10.211.0.0/16"], Some("10.210.0.0/24")),
             (&["10.0.0.0/8"], None),
         ] {
-            assert_eq!(automatic_subnet(&parse(occupied)).map(|s| s.to_string()).as_deref(), expected, "{occupied:?}");
+            let found = automatic_subnet(pool(), &parse(occupied)).map(|subnet| subnet.to_string());
+            assert_eq!(found.as_deref(), expected, "{occupied:?}");
+        }
+        let site = site([0x12, 0x34, 0x56, 0x78, 0x9a]);
+        for (occupied, expected) in [
+            (&[][..], Some("fd12:3456:789a::/64")),
+            (&["10.208.0.0/24", "fd00::/16"], Some("fd12:3456:789a::/64")),
+            (&["fd12:3456:789a::/63", "fd12:3456:789a:2::7/128"], Some("fd12:3456:789a:3::/64")),
+            (&["fd12::/16"], None),
+        ] {
+            let found = automatic_subnet(site, &parse(occupied)).map(|subnet| subnet.to_string());
+            assert_eq!(found.as_deref(), expected, "{occupied:?}");
+        }
+    }
+
+    #[test]
+    fn ipv6_addresses_come_in_order_from_a_subnet_of_any_size() {
+        let (mut subnet, mut taken) = (subnet("fd00:1::/64"), BTreeSet::new());
+        for expected in ["fd00:1::2", "fd00:1::3", "fd00:1::4"] {
+            assert_eq!(hand_out(&mut subnet, &mut taken).as_deref(), Some(expected));
+        }
+        taken.remove(&"fd00:1::2".parse().unwrap());
+        assert_eq!(hand_out(&mut subnet, &mut taken).as_deref(), Some("fd00:1::5"), "a freed one rests");
+        // At the end of the subnet, whose last address is one like any other; then from the start, past the anycast one.
+        subnet.last = Some("fd00:1::ffff:ffff:ffff:fffe".parse().unwrap());
+        for expected in ["fd00:1::ffff:ffff:ffff:ffff", "fd00:1::2"] {
+            assert_eq!(hand_out(&mut subnet, &mut taken).as_deref(), Some(expected));
+        }
+        let anycast = "all routers of the subnet (anycast)";
+        assert_eq!(reserved(&subnet, "fd00:1::".parse().unwrap()).as_deref(), Some(anycast));
+        assert_eq!(first_free(&subnet), Some("fd00:1::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_small_ipv6_subnet_fills_up() {
+        let (mut subnet, mut taken) = (subnet("fd00:1::/126"), BTreeSet::new());
+        for expected in [Some("fd00:1::2"), Some("fd00:1::3"), None] {
+            assert_eq!(hand_out(&mut subnet, &mut taken).as_deref(), expected);
         }
     }
 

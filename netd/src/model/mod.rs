@@ -5,7 +5,9 @@
 
 pub mod apply;
 pub mod command;
+pub mod family;
 pub mod ipam;
+pub mod mac;
 pub mod name;
 pub mod node;
 pub mod port_map;

@@ -2,6 +2,7 @@
 
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 /// What was probed of the host's network namespace. netd's own links, routes and gateway addresses are not in it.
@@ -13,6 +14,35 @@ pub struct NodeFacts {
     pub addresses: BTreeSet<IpAddr>,
     /// Every prefix that the host routes somewhere else, without the default routes: no automatic subnet may overlap it.
     pub routed: BTreeSet<IpNetwork>,
+    pub ipv6: Ipv6,
+}
+
+/// Whether the host can carry IPv6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ipv6 {
+    #[default]
+    Available,
+    /// Switched off on the loopback device, where gateways have their addresses; and so, as a rule, everywhere.
+    Disabled,
+    /// The kernel has none.
+    Absent,
+}
+
+impl fmt::Display for Ipv6 {
+    /// Why there is none, and what to do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Available => "this host carries IPv6",
+            Self::Disabled => {
+                "IPv6 is switched off on this host (net.ipv6.conf.lo.disable_ipv6 is 1); \
+                 set net.ipv6.conf.all.disable_ipv6=0, or use IPv4"
+            }
+            Self::Absent => {
+                "this host's kernel has no IPv6 (there is no /proc/sys/net/ipv6); \
+                 boot it with IPv6, without ipv6.disable=1, or use IPv4"
+            }
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

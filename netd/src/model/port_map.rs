@@ -3,14 +3,14 @@
 use super::state::Protocol;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// One parsed SPEC of `netctl publish`. In JSON it is the same text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PortMap {
-    /// None: every address, `0.0.0.0`.
+    /// None: every address of both families.
     pub host_ip: Option<IpAddr>,
     /// First port of the host; none: netd picks.
     pub host_port: Option<u16>,
@@ -96,8 +96,9 @@ fn parse(text: &str) -> Result<PortMap, Reason> {
 fn split_address(text: &str) -> Result<(Option<IpAddr>, &str), Reason> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, ports) = rest.split_once("]:").ok_or_else(|| Reason::Address(text.to_owned()))?;
-        let address = address.parse().map_err(|_| Reason::Address(address.to_owned()))?;
-        return Ok((Some(IpAddr::V6(address)), ports));
+        let address: Ipv6Addr = address.parse().map_err(|_| Reason::Address(address.to_owned()))?;
+        // One that is v4-mapped is IPv4's, as it is to a socket.
+        return Ok((Some(address.to_canonical()), ports));
     }
     match text.matches(':').count() {
         0 | 1 => Ok((None, text)),
@@ -208,6 +209,8 @@ mod tests {
             ("0.0.0.0:0:80", "0.0.0.0::80/tcp"),
             ("[::1]:80:80", "[::1]:80:80/tcp"),
             ("[::1]::80/udp", "[::1]::80/udp"),
+            ("[::]:80:80", "[::]:80:80/tcp"),
+            ("[::ffff:127.0.0.1]:80:80", "127.0.0.1:80:80/tcp"),
             ("8000-8010:9000-9010", "8000-8010:9000-9010/tcp"),
             ("8000-8000:9000", "8000:9000/tcp"),
             ("1-65535:1-65535", "1-65535:1-65535/tcp"),
@@ -267,6 +270,7 @@ mod tests {
             |(host_ip, host_port, container_port, count, protocol)| {
                 let host_port = host_port.map(|port| port.max(1));
                 let room = u16::MAX - host_port.unwrap_or(1).max(container_port);
+                let host_ip = host_ip.map(|ip| ip.to_canonical());
                 PortMap { host_ip, host_port, container_port, count: count.min(room.saturating_add(1)), protocol }
             },
         )

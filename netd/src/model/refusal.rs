@@ -1,6 +1,8 @@
 //! Why is a command refused, in the words that the user reads?
 
+use super::family::Family;
 use super::name::{NAME_SIZE_MAX, NameError};
+use super::node::Ipv6;
 use super::state::{Mac, Protocol};
 use ipnetwork::IpNetwork;
 use std::fmt;
@@ -93,10 +95,8 @@ pub enum Refusal {
     #[error("subnet {subnet} overlaps {other}, {whose}; choose another")]
     SubnetOverlaps { subnet: IpNetwork, other: IpNetwork, whose: String },
 
-    #[error(
-        "no automatic subnet of 10.208.0.0/12 is free of other networks and of the host's routes; name one with --subnet"
-    )]
-    SubnetsUsedUp,
+    #[error("no automatic subnet of {pool} is free of other networks and of the host's routes; name one with --subnet")]
+    SubnetsUsedUp { pool: IpNetwork },
 
     #[error("network \"{network}\": {what}")]
     BadNetwork { network: String, what: String },
@@ -118,8 +118,19 @@ pub enum Refusal {
     #[error("network \"{network}\" is named twice; name it once")]
     NetworkTwice { network: String },
 
-    #[error("{what}: IPv6 is not supported yet; use IPv4")]
-    Ipv6Unsupported { what: String },
+    #[error("network \"{network}\" cannot have IPv6: {why}")]
+    Ipv6Unavailable { network: String, why: Ipv6 },
+
+    #[error("network \"{network}\" has no {family} subnet for {address}; leave {option} out or choose another network")]
+    NoSubnet { network: String, option: &'static str, family: Family, address: IpAddr },
+
+    #[error("{address} is {} address; give it with {instead}", Family::of(*address).with_article())]
+    OtherFamily { address: IpAddr, instead: &'static str },
+
+    #[error(
+        "{address} is a link-local address, which means nothing without its interface; name another address of the host, or none"
+    )]
+    LinkLocal { address: IpAddr },
 
     #[error("{what} is not supported yet: {why}")]
     Unsupported { what: String, why: &'static str },
@@ -172,14 +183,17 @@ impl Refusal {
             Self::MacTaken { .. } => "mac_taken",
             Self::BadMac { .. } => "bad_mac",
             Self::SubnetOverlaps { .. } => "subnet_overlaps",
-            Self::SubnetsUsedUp => "subnets_used_up",
+            Self::SubnetsUsedUp { .. } => "subnets_used_up",
             Self::BadNetwork { .. } => "bad_network",
             Self::NetworkInUse { .. } => "network_in_use",
             Self::BuiltinNetwork { .. } => "builtin_network",
             Self::NeedsNetwork { .. } => "needs_network",
             Self::NetworkStandsAlone { .. } => "network_stands_alone",
             Self::NetworkTwice { .. } => "network_twice",
-            Self::Ipv6Unsupported { .. } => "ipv6_unsupported",
+            Self::Ipv6Unavailable { .. } => "ipv6_unavailable",
+            Self::NoSubnet { .. } => "no_subnet",
+            Self::OtherFamily { .. } => "other_family",
+            Self::LinkLocal { .. } => "link_local",
             Self::Unsupported { .. } => "unsupported",
             Self::NumbersUsedUp { .. } => "numbers_used_up",
         }

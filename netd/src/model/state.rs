@@ -1,10 +1,18 @@
 //! What does netd remember?
 
+use super::family::Family;
+pub use super::mac::Mac;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+/// Bytes: the least that IPv6 allows (RFC 8200 section 5). Linux has no IPv6 on an interface that takes less.
+pub const MTU_MIN_V6: u32 = 1280;
+
+/// Prefix length of link-local IPv6 addresses (RFC 4291 section 2.5.6).
+const LINK_LOCAL_PREFIX: u8 = 64;
 
 /// All that the user asked for and all that was handed out. The kernel's whole content follows from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +48,7 @@ pub struct Network {
     /// 64 hexadecimal digits.
     pub id: String,
     pub driver: Driver,
+    /// At most one of each family, IPv4's first.
     pub subnets: Vec<Subnet>,
     /// No way to the outside.
     pub internal: bool,
@@ -113,10 +122,6 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
 }
 
-/// A MAC address (EUI-48). Text and JSON: six lower-case hexadecimal bytes with colons.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -141,45 +146,55 @@ pub struct PublishKey {
 pub struct Publish {
     pub container: String,
     pub container_port: u16,
+    /// At every IPv6 address too: no address of the host was named. Only where the key's is `0.0.0.0`.
+    #[serde(default)]
+    pub ipv6: bool,
 }
 
-impl std::fmt::Display for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+impl Network {
+    /// Whether its containers reach the outside, and are reached from it.
+    #[must_use]
+    pub const fn is_outside(&self) -> bool {
+        !self.internal
     }
-}
 
-impl std::fmt::Debug for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
+    /// Its subnet of this family.
+    #[must_use]
+    pub fn subnet(&self, family: Family) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| Family::of(subnet.gateway) == family)
     }
-}
 
-impl std::str::FromStr for Mac {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let refused =
-            || format!("\"{text}\" is not a MAC address; write six hexadecimal bytes, such as 02:00:0a:d0:00:02");
-        let mut bytes = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(refused)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| refused())?;
+    /// What its gateway answers with: made of its IPv4 address, or, where it has none, of the network's number.
+    #[must_use]
+    pub fn gateway_mac(&self) -> Mac {
+        match self.subnet(Family::V4).map(|subnet| subnet.gateway) {
+            Some(IpAddr::V4(gateway)) => Mac::of(gateway),
+            Some(IpAddr::V6(_)) | None => Mac::of_network(self.number),
         }
-        if parts.next().is_some() { Err(refused()) } else { Ok(Self(bytes)) }
+    }
+
+    /// What its containers' links carry at most, in bytes; `of_uplinks` is what the uplinks do.
+    #[must_use]
+    pub fn mtu(&self, of_uplinks: u32) -> u32 {
+        let least = if self.subnet(Family::V6).is_some() { MTU_MIN_V6 } else { 0 };
+        self.mtu.unwrap_or(of_uplinks.max(least))
     }
 }
 
-impl Serialize for Mac {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl Endpoint {
+    /// Its addresses on the network, without the link-local one.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [self.ipv4, self.ipv6].into_iter().flatten().map(|address| address.ip())
     }
-}
 
-impl<'de> Deserialize<'de> for Mac {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    /// The address that its interface has on a network with IPv6, beside the network's.
+    #[must_use]
+    pub fn link_local(&self) -> Option<IpNetwork> {
+        IpNetwork::new(self.mac.link_local().into(), LINK_LOCAL_PREFIX).ok()
+    }
+
+    #[must_use]
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses().find(|address| Family::of(*address) == family)
     }
 }

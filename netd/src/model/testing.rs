@@ -2,7 +2,7 @@
 
 use super::command::{Command, ContainerSpec, Context, NamespaceAt, NetworkSpec, Unpublish};
 use super::state::State;
-use crate::model::node::{NodeFacts, Uplink};
+use crate::model::node::{Ipv6, NodeFacts, Uplink};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,6 +14,7 @@ pub fn facts() -> NodeFacts {
         uplinks: BTreeMap::from([("eth0".to_owned(), Uplink { mtu: 1500, addresses: BTreeSet::from([address]) })]),
         addresses: BTreeSet::from([address, "127.0.0.1".parse().unwrap()]),
         routed: BTreeSet::from(["198.18.0.0/24".parse().unwrap()]),
+        ipv6: Ipv6::Available,
     }
 }
 
@@ -50,6 +51,7 @@ pub fn network(name: &str) -> NetworkSpec {
     NetworkSpec {
         name: name.to_owned(),
         subnets: Vec::new(),
+        ipv6: false,
         gateways: Vec::new(),
         ip_ranges: Vec::new(),
         aux_addresses: BTreeMap::new(),
@@ -83,8 +85,19 @@ pub fn state() -> State {
 pub fn any_command() -> impl Strategy<Value = Command> {
     let name = || (0..6_u8).prop_map(|n| format!("c{n}"));
     let net = || prop_oneof![Just("bridge"), Just("n0"), Just("n1"), Just("none")].prop_map(str::to_owned);
+    let subnets = || {
+        let one = |text: &str| Just(vec![text.parse().unwrap()]);
+        prop_oneof![Just(Vec::new()), one("10.9.0.0/29"), one("fd09::/125"), one("fd10::/64")]
+    };
     let spec = || {
-        let ip = prop_oneof![Just(""), Just("127.0.0.1:"), Just("198.18.0.1:")];
+        let ip = prop_oneof![
+            Just(""),
+            Just("0.0.0.0:"),
+            Just("127.0.0.1:"),
+            Just("198.18.0.1:"),
+            Just("[::]:"),
+            Just("[::1]:"),
+        ];
         (ip, 0..4_u16, 1..4_u16).prop_map(|(ip, host, port)| format!("{ip}{host}:{port}").parse().unwrap())
     };
     prop_oneof![
@@ -95,8 +108,9 @@ pub fn any_command() -> impl Strategy<Value = Command> {
             }),
         prop::collection::vec(name(), 1..3).prop_map(Command::RemoveContainers),
         prop::collection::vec(name(), 1..3).prop_map(Command::PruneContainers),
-        (net(), any::<bool>())
-            .prop_map(|(name, internal)| { Command::CreateNetwork(NetworkSpec { internal, ..network(&name) }) }),
+        (net(), subnets(), any::<bool>(), any::<bool>()).prop_map(|(name, subnets, ipv6, internal)| {
+            Command::CreateNetwork(NetworkSpec { subnets, ipv6, internal, ..network(&name) })
+        }),
         net().prop_map(|name| Command::RemoveNetworks(vec![name])),
         (name(), prop::collection::vec(spec(), 1..3))
             .prop_map(|(container, ports)| Command::Publish { container, ports }),

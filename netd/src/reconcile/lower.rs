@@ -2,14 +2,15 @@
 
 use super::op::SOCK_ADDR_PROGRAMS;
 use super::target::{Attachment, EndpointEntry, FdbEntry, Link, Port, Route, Target};
+use crate::model::family::Family;
 use crate::model::node::NodeFacts;
-use crate::model::state::{Container, Driver, Endpoint, Mac, Mode, Network, Protocol, PublishKey, State, Subnet};
+use crate::model::state::{Container, Driver, Endpoint, Mode, Network, Protocol, PublishKey, State};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
 use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, UNMASQUERADED};
 use netd_common::publish::{self, Publish};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// Bytes, when neither the network nor an uplink says otherwise: Ethernet's (RFC 894).
@@ -70,15 +71,20 @@ fn lower_container(target: &mut Target, container: &Container, around: &Surround
     if container.netns.is_none() {
         target.namespaces.insert(namespace.clone());
     }
-    // One default route, however many networks: over the first that leads outside.
-    let leads_outside = |endpoint: &&Endpoint| {
-        around.state.networks.get(&endpoint.network).is_some_and(Network::is_outside) && endpoint.ipv4.is_some()
+    // One default route of each family, however many networks: over the first that leads outside.
+    let way_out = |family: Family| {
+        let leads_outside = |endpoint: &&Endpoint| {
+            around.state.networks.get(&endpoint.network).is_some_and(Network::is_outside)
+                && endpoint.address(family).is_some()
+        };
+        container.endpoints.iter().find(leads_outside).map(|endpoint| endpoint.number)
     };
-    let way_out = container.endpoints.iter().find(leads_outside).map(|endpoint| endpoint.number);
+    let ways_out = Family::BOTH.map(|family| (family, way_out(family)));
     for endpoint in &container.endpoints {
         let Some(network) = around.state.networks.get(&endpoint.network) else { continue };
-        let plug = Plug { endpoint, network, is_way_out: way_out == Some(endpoint.number) };
-        lower_endpoint(target, &plug, namespace.clone(), network.mtu.unwrap_or(around.mtu));
+        let out = ways_out.iter().filter(|(_, number)| *number == Some(endpoint.number)).map(|(family, _)| *family);
+        let plug = Plug { endpoint, network, way_out: out.collect() };
+        lower_endpoint(target, &plug, namespace.clone(), network.mtu(around.mtu));
     }
 }
 
@@ -92,17 +98,15 @@ pub fn namespace(container: &Container, netns_dir: &Path) -> PathBuf {
 struct Plug<'a> {
     endpoint: &'a Endpoint,
     network: &'a Network,
-    is_way_out: bool,
+    /// The families whose default route is over it.
+    way_out: BTreeSet<Family>,
 }
 
 impl Plug<'_> {
-    /// The subnet of the family of `address`.
-    fn subnet_of(&self, address: IpNetwork) -> Option<&Subnet> {
-        self.network.subnets.iter().find(|subnet| subnet.subnet.is_ipv4() == address.is_ipv4())
-    }
-
-    fn gateway_of(&self, address: Option<IpNetwork>) -> Option<IpAddr> {
-        Some(self.subnet_of(address?)?.gateway)
+    /// The gateway of a family of which the endpoint has an address.
+    fn gateway(&self, family: Family) -> Option<IpAddr> {
+        self.endpoint.address(family)?;
+        Some(self.network.subnet(family)?.gateway)
     }
 
     fn flags(&self) -> u32 {
@@ -116,22 +120,26 @@ impl Plug<'_> {
 fn lower_endpoint(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, mtu: u32) {
     let (endpoint, number) = (plug.endpoint, plug.network.number);
     let (link, mac, flags) = (&endpoint.host_interface, endpoint.mac.0, plug.flags());
-    let (gateway4, gateway6) = (plug.gateway_of(endpoint.ipv4), plug.gateway_of(endpoint.ipv6));
-    let gateway_mac = gateway4.and_then(Mac::of_gateway).unwrap_or(Mac([0; 6])).0;
-    let addresses: BTreeSet<IpNetwork> = endpoint.ipv4.into_iter().chain(endpoint.ipv6).collect();
+    let gateway_mac = plug.network.gateway_mac().0;
+    let ipv6 = endpoint.ipv6.is_some();
+    // Peers ask for the link-local address too, and it is the source of what a container asks.
+    let link_local = endpoint.link_local().filter(|_| ipv6);
+    let addresses: BTreeSet<IpNetwork> = endpoint.ipv4.into_iter().chain(endpoint.ipv6).chain(link_local).collect();
 
     for address in &addresses {
         let key = EndpointKey { address: address.ip().into(), network: number };
         let entry = EndpointEntry { link: link.clone(), endpoint: endpoint.number, flags, mac };
         target.endpoints.insert(key, entry);
-        if let Some(subnet) = plug.subnet_of(*address) {
-            let route = Route::Endpoint { link: link.clone(), source: subnet.gateway, mac };
-            target.routes.insert(address.ip().into(), route);
+    }
+    for family in Family::BOTH {
+        if let (Some(address), Some(source)) = (endpoint.address(family), plug.gateway(family)) {
+            target.routes.insert(address.into(), Route::Endpoint { link: link.clone(), source, mac });
         }
     }
-    let default_routes = if plug.is_way_out { gateway4.into_iter().chain(gateway6).collect() } else { BTreeSet::new() };
+    let default_routes = plug.way_out.iter().filter_map(|family| plug.gateway(*family)).collect();
     let interface = endpoint.interface.clone();
-    target.links.insert(link.clone(), Link { namespace, interface, mac, gateway_mac, mtu, addresses, default_routes });
+    let pair = Link { namespace, interface, mac, gateway_mac, mtu, addresses, ipv6, default_routes };
+    target.links.insert(link.clone(), pair);
     target.attachments.insert(Attachment::ContainerEgress(link.clone()));
     target.fdb.insert((number, mac), FdbEntry { link: link.clone(), flags });
     let address = |address: Option<IpAddr>| address.map_or(Addr::NONE, Addr::from);
@@ -139,10 +147,10 @@ fn lower_endpoint(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, mtu:
         network: number,
         endpoint: endpoint.number,
         flags,
-        ipv4: address(endpoint.ipv4.map(|ipv4| ipv4.ip())),
-        ipv6: address(endpoint.ipv6.map(|ipv6| ipv6.ip())),
-        gateway4: address(gateway4),
-        gateway6: address(gateway6),
+        ipv4: address(endpoint.address(Family::V4)),
+        ipv6: address(endpoint.address(Family::V6)),
+        gateway4: address(plug.gateway(Family::V4)),
+        gateway6: address(plug.gateway(Family::V6)),
         mac,
         gateway_mac,
     };
@@ -152,17 +160,21 @@ fn lower_endpoint(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, mtu:
 fn lower_publishes(target: &mut Target, state: &State) {
     for (key, publish) in &state.publishes {
         let Some(container) = state.containers.get(&publish.container) else { continue };
-        let Ok(endpoint) = container.published_endpoint(state) else { continue };
-        let Some(network) = state.networks.get(&endpoint.network) else { continue };
-        let value = Publish {
-            address: endpoint.ipv4.map_or(Addr::NONE, |ipv4| ipv4.ip().into()),
-            network: network.number,
-            endpoint: endpoint.number,
-            allow: 0,
-            port: publish.container_port,
-            pad: [0; 2],
-        };
-        target.publishes.insert(key_of(key), value);
+        let everywhere = publish.ipv6.then_some(PublishKey { host_ip: Ipv6Addr::UNSPECIFIED.into(), ..*key });
+        for key in [*key].into_iter().chain(everywhere) {
+            // A container without IPv4 that is published everywhere is so at the IPv6 addresses.
+            let Ok((endpoint, address)) = container.answerer(state, Family::of(key.host_ip)) else { continue };
+            let Some(network) = state.networks.get(&endpoint.network) else { continue };
+            let value = Publish {
+                address: address.into(),
+                network: network.number,
+                endpoint: endpoint.number,
+                allow: 0,
+                port: publish.container_port,
+                pad: [0; 2],
+            };
+            target.publishes.insert(key_of(&key), value);
+        }
     }
 }
 
@@ -212,6 +224,7 @@ mod tests {
                 gateway_mac,
                 mtu: 1500,
                 addresses: ["10.208.0.2/24".parse().unwrap()].into(),
+                ipv6: false,
                 default_routes: [gateway].into(),
             }
         );
@@ -243,6 +256,7 @@ mod tests {
                 .map(|(k, v)| (k.address, k.port, k.protocol, v.address, v.port))
                 .collect::<Vec<_>>(),
             [
+                (Addr::ANY_V6, 8080, publish::TCP, web.into(), 80),
                 (Addr::ANY_V4, 8080, publish::TCP, web.into(), 80),
                 (Addr::v4([127, 0, 0, 1]), 53, publish::UDP, web.into(), 53),
             ]
@@ -264,6 +278,72 @@ mod tests {
         assert_eq!(bridge.default_routes, ["10.208.0.1".parse().unwrap()].into());
         assert_eq!(target.ports["nd3"].flags, INTERNAL | ISOLATED | UNMASQUERADED);
         assert_eq!(target.ports["nd4"].flags, 0);
+    }
+
+    #[test]
+    fn a_network_with_ipv6_gives_what_both_families_need() {
+        let dual = NetworkSpec { ipv6: true, ..network("dual") };
+        let commands = [
+            Command::CreateNetwork(dual),
+            Command::CreateContainer(on("db", &["dual"])),
+            publish("db", &["8080:80", "0.0.0.0:81:81", "[::1]:82:82"]),
+        ];
+        let target = lowered(&commands);
+        let prefix = "fd07:707:707:";
+        let ip = |tail: &str| format!("{prefix}{tail}").parse::<IpAddr>().unwrap();
+        let network_of = |tail: &str| format!("{prefix}{tail}").parse::<IpNetwork>().unwrap();
+        let (gateway4, gateway6): (IpAddr, _) = ("10.208.1.1".parse().unwrap(), ip(":1"));
+        let (ipv4, ipv6): (IpAddr, _) = ("10.208.1.2".parse().unwrap(), ip(":2"));
+        let mac = [0x02, 0x42, 10, 208, 1, 2];
+        let link_local: IpNetwork = "fe80::42:aff:fed0:102/64".parse().unwrap();
+        let link = &target.links["nd3"];
+        assert!(link.ipv6);
+        assert_eq!(link.addresses, ["10.208.1.2/24".parse().unwrap(), network_of(":2/64"), link_local].into());
+        assert_eq!(link.default_routes, [gateway4, gateway6].into());
+        assert_eq!(target.gateways, ["10.208.0.1".parse().unwrap(), gateway4, gateway6].into());
+        assert_eq!(target.routes[&network_of(":/64")], Route::Unreachable);
+        let route = Route::Endpoint { link: "nd3".to_owned(), source: gateway6, mac };
+        assert_eq!(target.routes[&network_of(":2/128")], route);
+        assert!(!target.routes.contains_key(&link_local.ip().into()), "the host has no way to link-local addresses");
+        let at = |address: IpAddr| EndpointKey { address: address.into(), network: 4 };
+        let entry = EndpointEntry { link: "nd3".to_owned(), endpoint: 3, flags: 0, mac };
+        for address in [ipv4, ipv6, link_local.ip()] {
+            assert_eq!(target.endpoints[&at(address)], entry, "{address}");
+        }
+        let port = &target.ports["nd3"];
+        assert_eq!((port.ipv4, port.ipv6), (ipv4.into(), ipv6.into()));
+        assert_eq!((port.gateway4, port.gateway6), (gateway4.into(), gateway6.into()));
+        let leads = |address: Addr, port| {
+            let key = publish::PublishKey { address, port, protocol: publish::TCP, pad: 0 };
+            target.publishes.get(&key).map(|publish| IpAddr::from(publish.address))
+        };
+        assert_eq!((leads(Addr::ANY_V4, 8080), leads(Addr::ANY_V6, 8080)), (Some(ipv4), Some(ipv6)));
+        assert_eq!((leads(Addr::ANY_V4, 81), leads(Addr::ANY_V6, 81)), (Some(ipv4), None));
+        assert_eq!((leads(Addr::ANY_V6, 82), leads(Addr::LOOPBACK_V6, 82)), (None, Some(ipv6)));
+        assert!(target.local_addresses.contains(&gateway6.into()));
+    }
+
+    #[test]
+    fn without_ipv4_the_numbers_make_the_mac_addresses() {
+        let only = NetworkSpec { subnets: vec!["fd00:6::/64".parse().unwrap()], ..network("six") };
+        let commands = [
+            Command::CreateNetwork(only),
+            Command::CreateContainer(on("db", &["six"])),
+            Command::CreateContainer(on("both", &["six", "bridge"])),
+            publish("db", &["8080:80"]),
+        ];
+        let target = lowered(&commands);
+        let link = &target.links["nd3"];
+        assert_eq!((link.mac, link.gateway_mac), ([0x02, 0x47, 0, 0, 0, 3], [0x02, 0x46, 0, 0, 0, 4]));
+        let addresses = ["fd00:6::2/64", "fe80::47:ff:fe00:3/64"].map(|text| text.parse().unwrap());
+        assert_eq!(link.addresses, addresses.into());
+        assert_eq!((target.ports["nd3"].ipv4, target.ports["nd3"].gateway4), (Addr::NONE, Addr::NONE));
+        let published: Vec<IpAddr> = target.publishes.keys().map(|key| key.address.into()).collect();
+        assert_eq!(published, [IpAddr::from([0; 16])], "an IPv4 address of the host has nowhere to lead");
+        // A default route of each family, over the first network that has it.
+        assert_eq!(target.links["nd4"].default_routes, ["fd00:6::1".parse().unwrap()].into());
+        assert_eq!(target.links["nd5"].default_routes, ["10.208.0.1".parse().unwrap()].into());
+        assert!(!target.links["nd5"].ipv6);
     }
 
     #[test]

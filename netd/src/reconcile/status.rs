@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use netd_common::endpoint::EndpointKey;
 use netd_common::publish;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// An object as a user names it.
@@ -41,6 +41,8 @@ pub struct Owners {
     /// Containers and networks.
     prefixes: BTreeMap<IpNetwork, Object>,
     gateways: BTreeMap<IpAddr, String>,
+    /// Ports that are published at every address, by their IPv6 half.
+    everywhere: BTreeMap<PublishKey, PublishKey>,
 }
 
 impl Owners {
@@ -60,13 +62,18 @@ impl Owners {
                 owners.links.insert(endpoint.host_interface.clone(), name());
                 let Some(network) = state.networks.get(&endpoint.network) else { continue };
                 owners.macs.insert((network.number, endpoint.mac.0), name());
-                for address in endpoint.ipv4.into_iter().chain(endpoint.ipv6).map(|address| address.ip()) {
+                let link_local = endpoint.link_local().map(|address| address.ip());
+                for address in endpoint.addresses().chain(link_local) {
                     let key = EndpointKey { address: address.into(), network: network.number };
                     owners.addresses.insert(key, name());
-                    owners.prefixes.insert(address.into(), Object::Container(name()));
                 }
+                let own = endpoint.addresses().map(|address| (address.into(), Object::Container(name())));
+                owners.prefixes.extend(own);
             }
         }
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let everywhere = state.publishes.iter().filter(|(_, publish)| publish.ipv6);
+        owners.everywhere.extend(everywhere.map(|(key, _)| (PublishKey { host_ip: any, ..*key }, *key)));
         owners
     }
 
@@ -75,7 +82,10 @@ impl Owners {
     pub fn object_of(&self, op: &Op) -> Option<Object> {
         let container = |name: Option<&String>| name.cloned().map(Object::Container);
         match op {
-            Op::RemovePublish(key) | Op::SetPublish(key, _) => published(key),
+            Op::RemovePublish(key) | Op::SetPublish(key, _) => {
+                let key = published(key)?;
+                Some(Object::Publish(self.everywhere.get(&key).copied().unwrap_or(key)))
+            }
             Op::RemoveEndpoint(key) | Op::SetEndpoint(key, _) => container(self.addresses.get(key)),
             Op::RemovePort(link)
             | Op::SetPort(link, _)
@@ -106,12 +116,12 @@ impl Owners {
     }
 }
 
-fn published(key: &publish::PublishKey) -> Option<Object> {
+fn published(key: &publish::PublishKey) -> Option<PublishKey> {
     let protocol = match key.protocol {
         publish::TCP => Protocol::Tcp,
         publish::UDP => Protocol::Udp,
         publish::SCTP => Protocol::Sctp,
         _unknown => return None,
     };
-    Some(Object::Publish(PublishKey { host_ip: key.address.into(), protocol, host_port: key.port }))
+    Some(PublishKey { host_ip: key.address.into(), protocol, host_port: key.port })
 }

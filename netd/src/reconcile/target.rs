@@ -54,6 +54,8 @@ pub struct Link {
     pub mtu: u32,
     /// Addresses of the container side. Others that the container gave itself are left alone.
     pub addresses: BTreeSet<IpNetwork>,
+    /// IPv6 is on, on both sides, and the container side listens to no router but the gateway that it is given here.
+    pub ipv6: bool,
     /// Gateways of the container's default routes by this link, at most one a family.
     pub default_routes: BTreeSet<IpAddr>,
 }

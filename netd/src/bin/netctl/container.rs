@@ -5,9 +5,12 @@ use super::output::{self, Column, Out};
 use super::publish;
 use clap::{Args, Subcommand};
 use hyper::Method;
+use ipnetwork::IpNetwork;
 use netd::api::client::{Client, escaped};
 use netd::api::containers::Names;
-use netd::api::records::{ContainerPublishRecord, ContainerRecord, Health, PublishRecord, RemovedRecord};
+use netd::api::records::{
+    ContainerPublishRecord, ContainerRecord, EndpointRecord, Health, PublishRecord, RemovedRecord,
+};
 use netd::kernel::netns;
 use netd::model::command::ContainerSpec;
 use netd::model::port_map::PortMap;
@@ -47,10 +50,10 @@ pub struct Create {
     /// A network's name, `host` or `none` [default: bridge]
     #[arg(long = "network", value_name = "NET")]
     networks: Vec<String>,
-    /// Address on the network [default: the next free one]
+    /// IPv4 address on the network [default: the next free one]
     #[arg(long)]
     ip: Option<IpAddr>,
-    /// IPv6 address on the network
+    /// IPv6 address on the network [default: the next free one, if the network has IPv6]
     #[arg(long)]
     ip6: Option<IpAddr>,
     /// MAC address [default: made of the address]
@@ -123,7 +126,7 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
         }
         Verb::Ls => {
             let records: Vec<ContainerRecord> = client.read("/v1/containers").await?;
-            let columns = ["NAME", "NETWORK", "IPV4", "PORTS", "STATUS", "NETNS"].map(Column::Text);
+            let columns = ["NAME", "NETWORK", "IPV4", "IPV6", "PORTS", "STATUS", "NETNS"].map(Column::Text);
             out.list(&records, |record| record.name.clone(), columns, row)?;
         }
         Verb::Inspect { names } => {
@@ -142,22 +145,25 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
 }
 
 fn of(container: &str, port: &ContainerPublishRecord) -> PublishRecord {
-    let ContainerPublishRecord { host_ip, host_port, container_port, protocol, status } = port.clone();
-    PublishRecord { container: container.to_owned(), host_ip, host_port, container_port, protocol, status }
+    let ContainerPublishRecord { host_ip, host_ip6, host_port, container_port, protocol, status } = port.clone();
+    PublishRecord { container: container.to_owned(), host_ip, host_ip6, host_port, container_port, protocol, status }
 }
 
-fn row(record: &ContainerRecord) -> [String; 6] {
+fn row(record: &ContainerRecord) -> [String; 7] {
     let joined = |texts: Vec<String>| or_dash(&texts.join(", "));
     let network = match record.mode {
         Mode::Host => "host".to_owned(),
         Mode::None => "none".to_owned(),
         Mode::Bridge => joined(record.endpoints.iter().map(|endpoint| endpoint.network.clone()).collect()),
     };
-    let addresses = record.endpoints.iter().filter_map(|endpoint| endpoint.ipv4);
+    let addresses = |of: fn(&EndpointRecord) -> Option<IpNetwork>| {
+        joined(record.endpoints.iter().filter_map(of).map(|address| address.to_string()).collect())
+    };
     [
         record.name.clone(),
         network,
-        joined(addresses.map(|address| address.to_string()).collect()),
+        addresses(|endpoint| endpoint.ipv4),
+        addresses(|endpoint| endpoint.ipv6),
         or_dash(&output::ports(&record.publishes)),
         health(record).name().to_owned(),
         record.netns.display().to_string(),

@@ -37,18 +37,22 @@ enum DriverName {
     Bridge,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "flags, each independent of the others")]
 #[derive(Args)]
 pub struct Create {
     name: String,
     #[arg(long, value_name = "DRIVER", default_value = "bridge")]
     driver: DriverName,
-    /// Its addresses, such as 10.20.0.0/24 [default: a free /24 of 10.208.0.0/12]
+    /// Its addresses, such as 10.20.0.0/24 or fd20::/64, one of each family [default: a free /24 of 10.208.0.0/12]
     #[arg(long = "subnet", value_name = "CIDR")]
     subnets: Vec<IpNetwork>,
-    /// The host's address on it [default: the first of the subnet]
+    /// IPv6 too [default subnet: a free /64 of this installation's own fd00::/8 range]
+    #[arg(long)]
+    ipv6: bool,
+    /// The host's address on it, one of each family [default: the first of the subnet]
     #[arg(long = "gateway", value_name = "IP")]
     gateways: Vec<IpAddr>,
-    /// Where addresses are handed out from [default: the whole subnet]
+    /// Where addresses are handed out from, one of each family [default: the whole subnet]
     #[arg(long = "ip-range", value_name = "CIDR")]
     ip_ranges: Vec<IpNetwork>,
     /// An address that somebody else has; repeatable
@@ -80,6 +84,7 @@ impl Create {
             DriverName::Bridge => NetworkSpec {
                 name: self.name,
                 subnets: self.subnets,
+                ipv6: self.ipv6,
                 gateways: self.gateways,
                 ip_ranges: self.ip_ranges,
                 aux_addresses: self.aux_addresses.into_iter().collect(),

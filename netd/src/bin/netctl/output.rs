@@ -100,9 +100,13 @@ pub fn or_dash(text: Option<impl ToString>) -> String {
 
 /// Ports in short, like Docker's: neighbours with the same distance are one range.
 pub fn ports(publishes: &[ContainerPublishRecord]) -> String {
-    let mut sorted: Vec<_> = publishes.iter().collect();
+    let at_ipv6 = |publish: &ContainerPublishRecord| {
+        let host_ip = publish.host_ip6?;
+        Some(ContainerPublishRecord { host_ip, ..publish.clone() })
+    };
+    let mut sorted: Vec<_> = publishes.iter().cloned().chain(publishes.iter().filter_map(at_ipv6)).collect();
     sorted.sort_by_key(|publish| (publish.host_ip, publish.protocol, publish.host_port));
-    let follows = |a: &&ContainerPublishRecord, b: &&ContainerPublishRecord| {
+    let follows = |a: &ContainerPublishRecord, b: &ContainerPublishRecord| {
         a.host_ip == b.host_ip
             && a.protocol == b.protocol
             && a.host_port.checked_add(1) == Some(b.host_port)
@@ -129,7 +133,8 @@ mod tests {
 
     fn publish(host_port: u16, container_port: u16, protocol: Protocol) -> ContainerPublishRecord {
         let host_ip = "0.0.0.0".parse().expect("an address");
-        ContainerPublishRecord { host_ip, host_port, container_port, protocol, status: Health::Ready }
+        let status = Health::Ready;
+        ContainerPublishRecord { host_ip, host_ip6: None, host_port, container_port, protocol, status }
     }
 
     #[test]
@@ -139,6 +144,9 @@ mod tests {
         publishes.push(publish(8100, 80, Protocol::Tcp));
         assert_eq!(ports(&publishes), "0.0.0.0:8000-8099->9000-9099/tcp, 0.0.0.0:8100->80/tcp, 0.0.0.0:53->53/udp");
         assert_eq!(ports(&[]), "");
+        let host_ip6 = Some("::".parse().expect("an address"));
+        let everywhere = ContainerPublishRecord { host_ip6, ..publish(80, 80, Protocol::Tcp) };
+        assert_eq!(ports(&[everywhere]), "0.0.0.0:80->80/tcp, [::]:80->80/tcp");
     }
 
     #[test]

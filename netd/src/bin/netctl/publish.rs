@@ -71,6 +71,12 @@ fn host_side(record: &PublishRecord) -> String {
     SocketAddr::new(record.host_ip, record.host_port).to_string()
 }
 
+/// All the addresses of the host that are meant.
+fn host_sides(record: &PublishRecord) -> String {
+    let all = [Some(record.host_ip), record.host_ip6].into_iter().flatten();
+    all.map(|ip| SocketAddr::new(ip, record.host_port).to_string()).collect::<Vec<_>>().join(", ")
+}
+
 pub async fn unpublish(unpublish: Unpublish, client: &Client, out: Out) -> Result<(), Failure> {
     let Unpublish { name: container, ports, all } = unpublish;
     let request = UnpublishRequest { container, what: if all { What::All } else { What::Ports(ports) } };
@@ -90,7 +96,7 @@ pub async fn list(verb: PortVerb, client: &Client, out: Out) -> Result<(), Failu
     out.list(&records, host_side, columns, |record| {
         [
             record.container.clone(),
-            host_side(record),
+            host_sides(record),
             record.container_port.to_string(),
             transport(record.protocol).to_owned(),
             record.status.name().to_owned(),
@@ -104,12 +110,14 @@ mod tests {
     use super::*;
     use netd::api::records::Health;
     use netd::model::state::Protocol;
+    use std::net::Ipv6Addr;
 
     #[test]
     fn only_ports_that_netd_chose_are_told() {
         let record = |host_port, container_port| PublishRecord {
             container: "web".to_owned(),
             host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            host_ip6: None,
             host_port,
             container_port,
             protocol: Protocol::Tcp,
@@ -117,5 +125,7 @@ mod tests {
         };
         let asked = ["8080:80", ":443"].map(|text| text.parse().expect("a port map"));
         assert_eq!(picked(&asked, &[record(8080, 80), record(49152, 443)]), ["0.0.0.0:49152"]);
+        let everywhere = PublishRecord { host_ip6: Some(Ipv6Addr::UNSPECIFIED.into()), ..record(8080, 80) };
+        assert_eq!(host_sides(&everywhere), "0.0.0.0:8080, [::]:8080");
     }
 }

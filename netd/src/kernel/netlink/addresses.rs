@@ -1,7 +1,7 @@
 //! How are addresses made, kept and read: those of containers, and the gateways on the loopback device?
 
 use super::connection::{Connection, Existing};
-use super::message::{Address, PROTOCOL};
+use super::message::{Address, LOOPBACK, PROTOCOL};
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
@@ -9,9 +9,6 @@ use rtnetlink::AddressMessageBuilder;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// `lo` is the first interface of every namespace.
-pub(super) const LOOPBACK: u32 = 1;
 
 /// The addresses on an interface that are netd's.
 pub(super) async fn ours(connection: &Connection, index: u32) -> io::Result<BTreeSet<IpNetwork>> {
@@ -75,8 +72,10 @@ fn message(index: u32, address: IpNetwork) -> AddressMessage {
         IpAddr::V4(v4) => AddressMessageBuilder::<Ipv4Addr>::new().address(v4, address.prefix()).build(),
         IpAddr::V6(v6) => {
             let mut message = AddressMessageBuilder::<Ipv6Addr>::new().address(v6, address.prefix()).build();
-            // netd gives each address out once, and the first packet should not wait.
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            // netd gives each address out once, and the first packet should not wait. A gateway is the host's own by the
+            // route of the kernel's own table; one in the main table would say that the host routes it somewhere.
+            let flags = if index == LOOPBACK { AddressFlags::Noprefixroute } else { AddressFlags::empty() };
+            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad | flags));
             message
         }
     };

@@ -3,10 +3,9 @@
 //! The alias of the host side is the path of the namespace that holds the other side (`ip link show` prints it), so that
 //! a link can be recognised by whoever comes later, also when its namespace is not in netd's own folder.
 
-use super::addresses::{self, LOOPBACK};
 use super::connection::{Connection, Existing};
-use super::message::{Device, RouteEntry};
-use super::routes;
+use super::message::{Device, LOOPBACK, RouteEntry};
+use super::{addresses, ipv6, routes};
 use crate::kernel::netns;
 use crate::reconcile::target::{Link, LinkName};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -60,8 +59,8 @@ pub(super) async fn create(host: &Connection, name: &str, link: &Link) -> io::Re
     keep_silent(host, LinkUnspec::new_with_name(name)).await
 }
 
-/// Gives the interface no IPv6 link-local address when it comes up: nothing answers there, and a container would send
-/// solicitations that are only dropped.
+/// Lets the kernel make no IPv6 link-local address when the interface comes up. On a network without IPv6 nothing answers
+/// there, and a container would send solicitations that are only dropped; with it, netd gives the address.
 async fn keep_silent(here: &Connection, interface: LinkMessageBuilder<LinkUnspec>) -> io::Result<()> {
     let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
     let silent = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
@@ -121,8 +120,11 @@ pub(super) async fn configure(host: &Connection, name: &str, link: &Link) -> io:
     if differs {
         host.change(RouteNetlinkMessage::SetLink(message.build())).await?;
     }
+    if link.ipv6 && !ipv6::is_on_outside(&outer) {
+        ipv6::turn_on_outside(host, name).await?;
+    }
     for inside in Connection::inside(&[&namespace])? {
-        inside.run(async |inside| configure_inside(inside, outer.peer, link).await).await?;
+        inside.run(async |inside| configure_inside(inside, &namespace, outer.peer, link).await).await?;
     }
     Ok(())
 }
@@ -133,12 +135,13 @@ pub(super) async fn raise_loopback(inside: &Connection) -> io::Result<()> {
     inside.change(RouteNetlinkMessage::SetLink(message)).await
 }
 
-async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -> io::Result<()> {
+async fn configure_inside(inside: &Connection, namespace: &File, peer: Option<u32>, link: &Link) -> io::Result<()> {
     let devices: Vec<Device> = inside.links().await?.iter().map(Device::of).collect();
     if devices.iter().any(|device| device.index == LOOPBACK && !device.up) {
         raise_loopback(inside).await?;
     }
-    let inner = devices.into_iter().find(|device| Some(device.index) == peer).ok_or(Errno::ENODEV)?;
+    let loopback = devices.iter().find(|device| device.index == LOOPBACK);
+    let inner = devices.iter().find(|device| Some(device.index) == peer).ok_or(Errno::ENODEV)?;
     if inner.name != link.interface {
         // Only a link that is down can be renamed on kernels before 6.2.
         let message = LinkUnspec::new_with_index(inner.index).down().build();
@@ -149,6 +152,9 @@ async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -
     if !inner.up {
         keep_silent(inside, LinkUnspec::new_with_index(inner.index)).await?;
     }
+    if !link.ipv6 && inner.ipv6.is_some_and(|conf| !conf.disabled) {
+        ipv6::turn_off_inside(namespace, &link.interface)?;
+    }
     let mut message = LinkUnspec::new_with_index(inner.index).up();
     if inner.mac != link.mac {
         message = message.address(link.mac.to_vec());
@@ -157,6 +163,10 @@ async fn configure_inside(inside: &Connection, peer: Option<u32>, link: &Link) -
         message = message.mtu(link.mtu);
     }
     inside.change(RouteNetlinkMessage::SetLink(message.build())).await?;
+    // Not before the MTU is what IPv6 needs.
+    if link.ipv6 && !ipv6::is_on_inside(inner, loopback) {
+        ipv6::turn_on_inside(namespace, &link.interface)?;
+    }
 
     addresses::set(inside, inner.index, &link.addresses).await?;
     let defaults = default_routes(inside, inner.index).await?;
@@ -198,7 +208,9 @@ async fn observe_inside(inside: &Connection, outer: &Device) -> io::Result<Link>
     let devices: Vec<Device> = inside.links().await?.iter().map(Device::of).collect();
     // Gone since the host's side was read, both: the next look will not find it.
     let Some(inner) = devices.iter().find(|device| Some(device.index) == outer.peer) else { return Ok(link) };
-    let loopback_up = devices.iter().any(|device| device.index == LOOPBACK && device.up);
+    let loopback = devices.iter().find(|device| device.index == LOOPBACK);
+    let loopback_up = loopback.is_some_and(|device| device.up);
+    link.ipv6 = ipv6::is_on_outside(outer) && ipv6::is_on_inside(inner, loopback);
     if loopback_up && outer.up && inner.up && outer.forwarding && outer.mtu == inner.mtu {
         link.mtu = outer.mtu;
     }
@@ -228,6 +240,7 @@ fn unfinished(outer: &Device) -> Link {
         gateway_mac: outer.mac,
         mtu: 0,
         addresses: BTreeSet::new(),
+        ipv6: false,
         default_routes: BTreeSet::new(),
     }
 }

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecUnspec, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
@@ -16,6 +16,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The line `110 netd` in `/etc/iproute2/rt_protos` makes `ip route` show the name. Only what bears it is ever changed
 /// or removed.
 pub const PROTOCOL: u8 = 0x6e;
+
+/// The index of `lo`, which is the first interface of every namespace.
+pub(crate) const LOOPBACK: u32 = 1;
 
 /// A network interface.
 #[expect(clippy::struct_excessive_bools, reason = "the kernel's own flags, each independent of the others")]
@@ -28,6 +31,8 @@ pub(crate) struct Device {
     pub(crate) up: bool,
     /// `net.ipv4.conf.NAME.forwarding`.
     pub(crate) forwarding: bool,
+    /// None: there is no IPv6 on it.
+    pub(crate) ipv6: Option<Ipv6Conf>,
     pub(crate) mtu: u32,
     pub(crate) mac: [u8; 6],
     pub(crate) alias: Option<String>,
@@ -54,7 +59,10 @@ impl Device {
                 LinkAttribute::Link(peer) => device.peer = Some(*peer),
                 LinkAttribute::LinkNetNsId(id) => device.peer_namespace = Some(*id),
                 LinkAttribute::LinkInfo(info) => device.veth = info.contains(&LinkInfo::Kind(InfoKind::Veth)),
-                LinkAttribute::AfSpecUnspec(families) => device.forwarding = forwarding(families),
+                LinkAttribute::AfSpecUnspec(families) => {
+                    device.forwarding = forwarding(families);
+                    device.ipv6 = families.iter().find_map(Ipv6Conf::of);
+                }
                 _ => {}
             }
         }
@@ -67,6 +75,33 @@ impl Device {
             !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         };
         self.veth && self.name.strip_prefix("nd").is_some_and(hexadecimal)
+    }
+}
+
+/// What matters of `net.ipv6.conf.NAME`.
+#[expect(clippy::struct_excessive_bools, reason = "the kernel's own flags, each independent of the others")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ipv6Conf {
+    pub(crate) disabled: bool,
+    pub(crate) forwarding: bool,
+    /// Router advertisements are listened to.
+    pub(crate) accept_ra: bool,
+    /// Addresses are made of the prefixes that they name.
+    pub(crate) autoconf: bool,
+}
+
+impl Ipv6Conf {
+    fn of(family: &AfSpecUnspec) -> Option<Self> {
+        let AfSpecUnspec::Inet6(attributes) = family else { return None };
+        attributes.iter().find_map(|attribute| match attribute {
+            AfSpecInet6::DevConf(conf) => Some(Self {
+                disabled: conf.disable_ipv6 != 0,
+                forwarding: conf.forwarding != 0,
+                accept_ra: conf.accept_ra != 0,
+                autoconf: conf.autoconf != 0,
+            }),
+            _ => None,
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod connection;
+mod ipv6;
 mod links;
 pub(crate) mod message;
 mod routes;
@@ -18,7 +19,7 @@ use crate::kernel::netns;
 use crate::reconcile::target::{Link, LinkName, Route, Target};
 use connection::Connection;
 use ipnetwork::IpNetwork;
-use message::{Address, Device, RouteEntry};
+use message::{Address, Device, LOOPBACK, RouteEntry};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::route::RouteMessage;
 use std::collections::BTreeMap;
@@ -75,7 +76,7 @@ impl Netlink {
             let devices: Vec<Device> = self.host.links().await?.iter().map(Device::of).collect();
             let ours: Vec<&Device> = devices.iter().filter(|device| device.is_ours()).collect();
             target.links = links::observe(&self.host, &ours).await?;
-            let gateways = addresses::ours(&self.host, addresses::LOOPBACK).await?;
+            let gateways = addresses::ours(&self.host, LOOPBACK).await?;
             target.gateways = gateways.iter().map(IpNetwork::ip).collect();
             let names = devices.into_iter().map(|device| (device.index, device.name)).collect();
             target.routes = routes::observe(&self.host, &names).await?;

@@ -18,6 +18,9 @@ use std::net::IpAddr;
 
 pub(super) const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
+/// The metric of an IPv6 route that was made with none (`IP6_RT_PRIO_USER`). IPv4 has 0.
+const METRIC_DEFAULT_V6: u32 = 1024;
+
 pub(super) const fn protocol() -> RouteProtocol {
     RouteProtocol::Other(PROTOCOL)
 }
@@ -52,7 +55,8 @@ pub(super) async fn delete(host: &Connection, prefix: IpNetwork) -> io::Result<(
         // The kernel matches the kind and scope too; 255 (nowhere) stands for any scope.
         message = message.scope(RouteScope::NoWhere).priority(route.metric);
         ignore(host.change(RouteNetlinkMessage::DelRoute(message.build())).await, libc::ESRCH)?;
-        for index in route.devices {
+        // IPv6 routes that lead nowhere name the loopback device.
+        for index in route.devices.into_iter().filter(|_| route.kind == RouteType::Unicast) {
             let neighbour = neighbour_message(index, prefix.ip(), None);
             ignore(host.change(RouteNetlinkMessage::DelNeighbour(neighbour)).await, libc::ENOENT)?;
         }
@@ -105,7 +109,8 @@ async fn replace(host: &Connection, prefix: IpNetwork, message: RouteMessage) ->
     match host.create(new.clone(), Existing::Refuse).await {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
             // Replacing takes whatever route stands first at this prefix, so it must be ours.
-            if ours_at(host, prefix).await?.iter().any(|route| route.metric == 0) {
+            let metric = if prefix.is_ipv4() { 0 } else { METRIC_DEFAULT_V6 };
+            if ours_at(host, prefix).await?.iter().any(|route| route.metric == metric) {
                 return host.create(new, Existing::Replace).await;
             }
             Err(io::Error::new(

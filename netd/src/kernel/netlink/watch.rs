@@ -10,10 +10,16 @@ use std::io;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
-/// Links, IPv4 addresses and IPv4 routes; and neighbours, because a host that loses the permanent one of a container
-/// would have to ask for it. The groups of IPv6 belong here once netd gives out IPv6 addresses.
-const GROUPS: [MulticastGroup; 4] =
-    [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv4Route, MulticastGroup::Neigh];
+/// Links, addresses and routes; and neighbours, because a host that loses the permanent one of a container would have to
+/// ask for it.
+const GROUPS: [MulticastGroup; 6] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Neigh,
+];
 
 /// Room for what the kernel tells while this waits for its turn. Full: the kernel says that it lost something, which
 /// counts as a change.

@@ -3,12 +3,13 @@
 use super::network::BRIDGE;
 use super::{Effect, check_name, identifier, take_number};
 use crate::model::command::{ContainerSpec, Context, NamespaceAt};
+use crate::model::family::Family;
 use crate::model::ipam;
 use crate::model::refusal::{Kind, Refusal};
-use crate::model::state::{Container, Driver, Endpoint, Mac, Mode, Network, State, Subnet};
+use crate::model::state::{Container, Driver, Endpoint, Mac, Mode, State, Subnet};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 impl State {
     pub(super) fn create_container(&mut self, spec: &ContainerSpec, context: &Context) -> Result<Effect, Refusal> {
@@ -20,8 +21,9 @@ impl State {
         let mut endpoints = Vec::with_capacity(networks.len());
         for (index, network) in networks.iter().enumerate() {
             // What the user chose is for the first network.
-            let (ip, mac) = if index == 0 { (spec.ip, spec.mac) } else { (None, None) };
-            endpoints.push(self.plug_in(spec, network, index, ip, mac)?);
+            let chosen = Chosen { ip: spec.ip, ip6: spec.ip6, mac: spec.mac };
+            let chosen = if index == 0 { chosen } else { Chosen::default() };
+            endpoints.push(self.plug_in(spec, network, index, &chosen)?);
         }
         let container = Container {
             name: spec.name.clone(),
@@ -120,35 +122,24 @@ impl State {
         }
     }
 
-    /// Makes the endpoint: the number, the address and the MAC are taken.
+    /// Makes the endpoint: the number, the addresses and the MAC are taken.
     fn plug_in(
         &mut self,
         spec: &ContainerSpec,
         network: &str,
         index: usize,
-        ip: Option<IpAddr>,
-        mac: Option<Mac>,
+        chosen: &Chosen,
     ) -> Result<Endpoint, Refusal> {
         let number = take_number(&mut self.next_endpoint, Kind::Container)?;
         let neighbours = Neighbours::of(self, network);
-        let subnet_v4 = |subnet: &&mut Subnet| subnet.subnet.is_ipv4();
-        let subnets = self.networks.get_mut(network).map(|network| &mut network.subnets);
-        let subnet = subnets.into_iter().flatten().find(subnet_v4).ok_or_else(|| Refusal::BadNetwork {
-            network: network.to_owned(),
-            what: "it has no IPv4 subnet".to_owned(),
-        })?;
-        let address = if let Some(ip) = ip {
-            neighbours.check(ip, subnet)?
-        } else {
-            let range = subnet.ip_range.unwrap_or(subnet.subnet);
-            let address = ipam::next_address(subnet, &neighbours.passed_over)
-                .ok_or_else(|| Refusal::AddressesUsedUp { network: network.to_owned(), range })?;
-            subnet.last = Some(address.into());
-            address
-        };
-        let mac = mac.unwrap_or_else(|| Mac::of(address));
-        let (gateway, prefix) = (subnet.gateway, subnet.subnet.prefix());
-        if let Some(by) = neighbours.holder_of(mac, gateway) {
+        let ipv4 = self.take_address(network, Family::V4, "--ip", chosen.ip, &neighbours)?;
+        let ipv6 = self.take_address(network, Family::V6, "--ip6", chosen.ip6, &neighbours)?;
+        let gateway_mac = self.network(network)?.gateway_mac();
+        let mac = chosen.mac.unwrap_or_else(|| match ipv4.map(|ipv4| ipv4.ip()) {
+            Some(IpAddr::V4(ipv4)) => Mac::of(ipv4),
+            Some(IpAddr::V6(_)) | None => neighbours.free_mac(number),
+        });
+        if let Some(by) = neighbours.holder_of(mac, gateway_mac) {
             return Err(Refusal::MacTaken { mac, network: network.to_owned(), by });
         }
         Ok(Endpoint {
@@ -157,20 +148,54 @@ impl State {
             interface: format!("eth{index}"),
             host_interface: format!("nd{number:x}"),
             mac,
-            ipv4: IpNetwork::new(address.into(), prefix).ok(),
-            ipv6: None,
+            ipv4,
+            ipv6,
             aliases: spec.aliases.clone(),
         })
     }
+
+    /// The address that the user chose by `option`, or else the next one; none when the network has none of the family.
+    fn take_address(
+        &mut self,
+        network: &str,
+        family: Family,
+        option: &'static str,
+        chosen: Option<IpAddr>,
+        neighbours: &Neighbours,
+    ) -> Result<Option<IpNetwork>, Refusal> {
+        let subnets = self.networks.get_mut(network).map(|network| &mut network.subnets);
+        let Some(subnet) = subnets.into_iter().flatten().find(|subnet| Family::of(subnet.gateway) == family) else {
+            let no_subnet = |address| Refusal::NoSubnet { network: network.to_owned(), option, family, address };
+            return chosen.map_or(Ok(None), |address| Err(no_subnet(address)));
+        };
+        let address = if let Some(address) = chosen {
+            neighbours.check(address, subnet)?;
+            address
+        } else {
+            let range = subnet.ip_range.unwrap_or(subnet.subnet);
+            let next = ipam::next_address(subnet, &neighbours.passed_over);
+            let used_up = || Refusal::AddressesUsedUp { network: network.to_owned(), range };
+            *subnet.last.insert(next.ok_or_else(used_up)?)
+        };
+        Ok(IpNetwork::new(address, subnet.subnet.prefix()).ok())
+    }
+}
+
+/// What the user chose for an endpoint.
+#[derive(Debug, Default)]
+struct Chosen {
+    ip: Option<IpAddr>,
+    ip6: Option<IpAddr>,
+    mac: Option<Mac>,
 }
 
 /// What the user asked of addresses, as far as it can be judged without the subnets.
 fn check_addresses(spec: &ContainerSpec, mode: Mode, networks: &[String]) -> Result<(), Refusal> {
-    if let Some(ip6) = spec.ip6 {
-        return Err(Refusal::Ipv6Unsupported { what: format!("address {ip6}") });
+    if let Some(address) = spec.ip.filter(IpAddr::is_ipv6) {
+        return Err(Refusal::OtherFamily { address, instead: "--ip6" });
     }
-    if let Some(ip) = spec.ip.filter(IpAddr::is_ipv6) {
-        return Err(Refusal::Ipv6Unsupported { what: format!("address {ip}") });
+    if let Some(address) = spec.ip6.filter(IpAddr::is_ipv4) {
+        return Err(Refusal::OtherFamily { address, instead: "--ip" });
     }
     if let Some(mac) = spec.mac {
         let [first, ..] = mac.0;
@@ -186,9 +211,12 @@ fn check_addresses(spec: &ContainerSpec, mode: Mode, networks: &[String]) -> Res
             Mode::Host => "host",
             Mode::None | Mode::Bridge => "none",
         };
-        for (option, given) in
-            [("--ip", spec.ip.is_some()), ("--mac", spec.mac.is_some()), ("--alias", !spec.aliases.is_empty())]
-        {
+        for (option, given) in [
+            ("--ip", spec.ip.is_some()),
+            ("--ip6", spec.ip6.is_some()),
+            ("--mac", spec.mac.is_some()),
+            ("--alias", !spec.aliases.is_empty()),
+        ] {
             if given {
                 return Err(Refusal::NeedsNetwork { option, network: network.to_owned() });
             }
@@ -202,7 +230,7 @@ struct Neighbours {
     network: String,
     /// Addresses not to be handed out: those taken, and those whose MAC address somebody has by the user's choice.
     passed_over: BTreeSet<IpAddr>,
-    endpoints: Vec<(String, Option<IpAddr>, Mac)>,
+    endpoints: Vec<(String, Vec<IpAddr>, Mac)>,
 }
 
 impl Neighbours {
@@ -212,89 +240,41 @@ impl Neighbours {
             .values()
             .flat_map(|container| container.endpoints.iter().map(move |endpoint| (container, endpoint)))
             .filter(|(_, endpoint)| endpoint.network == network)
-            .map(|(container, endpoint)| (container.name.clone(), endpoint.ipv4.map(|ip| ip.ip()), endpoint.mac))
+            .map(|(container, endpoint)| (container.name.clone(), endpoint.addresses().collect(), endpoint.mac))
             .collect();
-        let passed_over =
-            endpoints.iter().flat_map(|&(_, address, mac)| address.into_iter().chain(mac.address())).collect();
+        let passed_over = endpoints
+            .iter()
+            .flat_map(|(_, addresses, mac): &(String, Vec<IpAddr>, Mac)| addresses.iter().copied().chain(mac.address()))
+            .collect();
         Self { network: network.to_owned(), passed_over, endpoints }
     }
 
     /// An address that the user chose.
-    fn check(&self, address: IpAddr, subnet: &Subnet) -> Result<Ipv4Addr, Refusal> {
+    fn check(&self, address: IpAddr, subnet: &Subnet) -> Result<(), Refusal> {
         let network = self.network.clone();
-        let IpAddr::V4(v4) = address else {
-            return Err(Refusal::Ipv6Unsupported { what: format!("address {address}") });
-        };
         if !subnet.subnet.contains(address) {
             return Err(Refusal::AddressOutside { address, network, subnet: subnet.subnet });
         }
         if let Some(by) = ipam::reserved(subnet, address) {
             return Err(Refusal::AddressTaken { address, network, by });
         }
-        match self.endpoints.iter().find(|&&(_, other, _)| other == Some(address)) {
+        match self.endpoints.iter().find(|(_, others, _)| others.contains(&address)) {
             Some((name, _, _)) => Err(Refusal::AddressTaken { address, network, by: format!("container \"{name}\"") }),
-            None => Ok(v4),
+            None => Ok(()),
         }
     }
 
-    fn holder_of(&self, mac: Mac, gateway: IpAddr) -> Option<String> {
-        if Some(mac) == Mac::of_gateway(gateway) {
+    /// The MAC address of an endpoint without IPv4; another where somebody has chosen that one.
+    fn free_mac(&self, number: u32) -> Mac {
+        let is_taken = |mac: &Mac| self.endpoints.iter().any(|(_, _, other)| other == mac);
+        Mac::of_endpoint(number).find(|mac| !is_taken(mac)).unwrap_or(Mac([0; 6]))
+    }
+
+    fn holder_of(&self, mac: Mac, gateway: Mac) -> Option<String> {
+        if mac == gateway {
             return Some("the network's gateway".to_owned());
         }
         let (name, _, _) = self.endpoints.iter().find(|&&(_, _, other)| other == mac)?;
         Some(format!("container \"{name}\""))
-    }
-}
-
-impl Mac {
-    /// The MAC address that goes with an IPv4 address: the same after every restart, and another for each address.
-    /// Locally administered and unicast (IEEE 802, section 8.4).
-    #[must_use]
-    pub const fn of(address: Ipv4Addr) -> Self {
-        let [a, b, c, d] = address.octets();
-        Self([0x02, 0x42, a, b, c, d])
-    }
-
-    /// The address that this goes with, if it goes with one.
-    #[must_use]
-    pub const fn address(self) -> Option<IpAddr> {
-        match self.0 {
-            [0x02, 0x42, a, b, c, d] => Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
-            _chosen => None,
-        }
-    }
-
-    /// What a network's gateway answers with; none for IPv6, whose gateway has no address of its own yet.
-    #[must_use]
-    pub const fn of_gateway(gateway: IpAddr) -> Option<Self> {
-        match gateway {
-            IpAddr::V4(gateway) => Some(Self::of(gateway)),
-            IpAddr::V6(_) => None,
-        }
-    }
-}
-
-impl Container {
-    /// The endpoint that published ports lead to: the first that the outside can reach.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn published_endpoint<'a>(&'a self, state: &'a State) -> Result<&'a Endpoint, Refusal> {
-        let outside = |endpoint: &&Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_outside);
-        let why = match self.mode {
-            Mode::Host => "it is on the host's own network, where its ports answer already",
-            Mode::None => "it is on no network",
-            Mode::Bridge => "it is only on internal networks",
-        };
-        let refused = || Refusal::NoAddress { container: self.name.clone(), why };
-        self.endpoints.iter().filter(|endpoint| endpoint.ipv4.is_some()).find(outside).ok_or_else(refused)
-    }
-}
-
-impl Network {
-    /// Whether its containers reach the outside, and are reached from it.
-    #[must_use]
-    pub const fn is_outside(&self) -> bool {
-        !self.internal
     }
 }

@@ -1,10 +1,13 @@
 //! How does a command change the state?
 //!
-//! One file per object: `network`, `container`, `publish`. This one gives out identifiers and numbers.
+//! One file per object: `network` with its `subnet`s, `container`, `publish` with what it may `overlap`. This one gives out
+//! identifiers and numbers.
 
 mod container;
 mod network;
+mod overlap;
 mod publish;
+mod subnet;
 
 use super::command::{Command, Context};
 use super::name;

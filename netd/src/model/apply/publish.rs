@@ -1,12 +1,13 @@
 //! When does a port of the host lead to a container?
 
 use super::Effect;
-use crate::model::command::{Context, HostSocket, Unpublish};
+use crate::model::command::{Context, Unpublish};
+use crate::model::family::Family;
 use crate::model::port_map::PortMap;
 use crate::model::refusal::Refusal;
-use crate::model::state::{Protocol, Publish, PublishKey, State};
+use crate::model::state::{Container, Endpoint, Mode, Network, Protocol, Publish, PublishKey, State};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 /// Where netd picks ports: the dynamic ones (RFC 6335 section 6) first, then the registered ones.
@@ -14,22 +15,21 @@ const PICKED: [RangeInclusive<u16>; 2] = [49_152..=65_535, 1_024..=49_151];
 
 impl State {
     pub(super) fn publish(&mut self, name: &str, maps: &[PortMap], context: &Context) -> Result<Effect, Refusal> {
-        let container = self.container(name)?;
-        if maps.is_empty() {
-            return Ok(Effect::Unchanged);
-        }
-        container.published_endpoint(self)?;
+        self.container(name)?;
         let mut effect = Effect::Unchanged;
         // Those with a port first, so that no picked port takes theirs.
         let (named, picked): (Vec<_>, Vec<_>) = maps.iter().partition(|map| map.host_port.is_some());
         for map in named.into_iter().chain(picked) {
             let host_ip = self.host_ip(map, context)?;
+            // Without an address of the host one family suffices, and whoever can answer at all can answer IPv6.
+            let family = map.host_ip.map_or(Family::V6, Family::of);
+            self.container(name)?.answerer(self, family)?;
             let mut picker = PICKED.into_iter().flatten();
             for (host_port, container_port) in map.pairs() {
-                let publish = Publish { container: name.to_owned(), container_port };
+                let publish = Publish { container: name.to_owned(), container_port, ipv6: map.host_ip.is_none() };
                 let key = |host_port| PublishKey { host_ip, protocol: map.protocol, host_port };
                 let free =
-                    |key: &PublishKey| !self.publishes.contains_key(key) && self.check(key, name, context).is_ok();
+                    |key: &PublishKey| !self.publishes.contains_key(key) && self.check(key, &publish, context).is_ok();
                 let key = match host_port {
                     Some(host_port) => key(host_port),
                     None => picker
@@ -38,10 +38,10 @@ impl State {
                         .find(free)
                         .ok_or(Refusal::NoFreePort { host_ip, protocol: map.protocol })?,
                 };
-                if self.publishes.get(&key) == Some(&publish) {
+                if self.publishes.get(&key).is_some_and(|found| found.covers(&publish)) {
                     continue;
                 }
-                self.check(&key, name, context)?;
+                self.check(&key, &publish, context)?;
                 self.publishes.insert(key, publish);
                 effect = Effect::Changed;
             }
@@ -72,25 +72,23 @@ impl State {
         let mut keys = Vec::new();
         for (host_port, container_port) in map.pairs() {
             let before = keys.len();
-            let publish = Publish { container: name.to_owned(), container_port };
+            let leads = |found: &Publish| found.container == name && found.container_port == container_port;
             match host_port {
                 Some(host_port) => {
                     let key = PublishKey { host_ip, protocol: map.protocol, host_port };
-                    keys.extend(self.publishes.get(&key).filter(|&found| *found == publish).map(|_| key));
+                    keys.extend(self.publishes.get(&key).filter(|found| leads(found)).map(|_| key));
                 }
                 None => keys.extend(
                     self.publishes
                         .iter()
-                        .filter(|&(key, found)| {
-                            *found == publish && key.protocol == map.protocol && key.host_ip == host_ip
-                        })
+                        .filter(|&(key, found)| leads(found) && key.protocol == map.protocol && key.host_ip == host_ip)
                         .map(|(key, _)| *key),
                 ),
             }
             if keys.len() == before {
                 let one = PortMap { host_port, container_port, count: 1, ..map.clone() };
                 let ours = self.publishes.iter().filter(|(_, publish)| publish.container == name);
-                let has = ours.map(|(key, publish)| key.map_to(publish.container_port).to_string()).collect();
+                let has = ours.map(|(key, publish)| key.map_to(publish).to_string()).collect();
                 return Err(Refusal::NotPublished { container: name.to_owned(), port: one.to_string(), has });
             }
         }
@@ -106,93 +104,74 @@ impl State {
                 return Err(Refusal::Unsupported { what: format!("publishing {map}"), why });
             }
         }
-        let address = match map.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
-            IpAddr::V4(address) => address,
-            IpAddr::V6(_) => return Err(Refusal::Ipv6Unsupported { what: format!("publishing {map}") }),
-        };
-        let ip = IpAddr::V4(address);
+        let address = map.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        if is_link_local(address) {
+            return Err(Refusal::LinkLocal { address });
+        }
         let is_gateway =
-            || self.networks.values().flat_map(|network| &network.subnets).any(|subnet| subnet.gateway == ip);
-        if address.is_unspecified() || address.is_loopback() || context.facts.addresses.contains(&ip) || is_gateway() {
-            return Ok(ip);
+            || self.networks.values().flat_map(|network| &network.subnets).any(|subnet| subnet.gateway == address);
+        if address.is_unspecified()
+            || address.is_loopback()
+            || context.facts.addresses.contains(&address)
+            || is_gateway()
+        {
+            return Ok(address);
         }
-        let has = context.facts.addresses.iter().copied().filter(IpAddr::is_ipv4).collect();
-        Err(Refusal::NotHostAddress { address: ip, has })
-    }
-
-    /// Whether a port can be published for `container`, with what `bind` would say: the same port of two addresses is
-    /// two ports, and the wildcard overlaps all. A container may overlap itself; the exact address then wins.
-    fn check(&self, key: &PublishKey, container: &str, context: &Context) -> Result<(), Refusal> {
-        let PublishKey { host_ip, protocol, host_port } = *key;
-        if let Some((existing, publish)) = self.overlapping(key).find(|(existing, publish)| {
-            // The very same port cannot lead to two ports, even of one container.
-            publish.container != container || *existing == *key
-        }) {
-            let container = publish.container.clone();
-            return Err(Refusal::PortPublished {
-                host_ip,
-                host_port,
-                protocol,
-                container,
-                existing_ip: existing.host_ip,
-            });
-        }
-        let bound = |address, inode| HostSocket { protocol, port: host_port, address, inode };
-        let first = bound(IpAddr::V4(Ipv4Addr::UNSPECIFIED), u32::MIN);
-        let last = bound(IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)), u32::MAX);
-        match context.host_sockets.range(first..=last).find(|socket| overlaps(host_ip, socket.address)) {
-            Some(&HostSocket { address, inode, .. }) => {
-                Err(Refusal::PortBound { host_ip, host_port, protocol, address, inode, process: None })
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// What is published at the same port of an address that overlaps.
-    fn overlapping(&self, key: &PublishKey) -> impl Iterator<Item = (PublishKey, &Publish)> {
-        let addresses = if key.host_ip.is_unspecified() {
-            self.published_addresses()
-        } else {
-            vec![key.host_ip, IpAddr::V4(Ipv4Addr::UNSPECIFIED)]
-        };
-        let key = *key;
-        addresses.into_iter().filter_map(move |host_ip| {
-            let existing = PublishKey { host_ip, ..key };
-            self.publishes.get(&existing).map(|publish| (existing, publish))
-        })
-    }
-
-    /// The addresses at which anything is published: few, and found by skipping from one to the next.
-    fn published_addresses(&self) -> Vec<IpAddr> {
-        let mut addresses = Vec::new();
-        let mut next = self.publishes.first_key_value();
-        while let Some((&PublishKey { host_ip, .. }, _)) = next {
-            addresses.push(host_ip);
-            let last = PublishKey { host_ip, protocol: Protocol::Sctp, host_port: u16::MAX };
-            let behind = (std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded);
-            next = self.publishes.range(behind).next();
-        }
-        addresses
+        let is_meant = |has: &IpAddr| has.is_ipv4() == address.is_ipv4() && !is_link_local(*has);
+        let has = context.facts.addresses.iter().copied().filter(is_meant).collect();
+        Err(Refusal::NotHostAddress { address, has })
     }
 }
 
-/// Whether a socket bound to `socket` takes packets that a publish on `host_ip` would take.
-fn overlaps(host_ip: IpAddr, socket: IpAddr) -> bool {
-    // An IPv6 socket may be there for IPv4 too: `::`, or a v4-mapped address.
-    let socket = socket.to_canonical();
-    host_ip.is_unspecified() || socket.is_unspecified() || host_ip == socket
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+impl Publish {
+    /// Whether this does all that the other does, which has the same key.
+    fn covers(&self, other: &Self) -> bool {
+        self.container == other.container && self.container_port == other.container_port && (self.ipv6 || !other.ipv6)
+    }
 }
 
 impl PublishKey {
     /// The port map that says the same.
     #[must_use]
-    pub fn map_to(&self, container_port: u16) -> PortMap {
+    pub fn map_to(&self, publish: &Publish) -> PortMap {
         PortMap {
-            host_ip: Some(self.host_ip).filter(|ip| *ip != IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            host_ip: Some(self.host_ip).filter(|_| !publish.ipv6),
             host_port: Some(self.host_port),
-            container_port,
+            container_port: publish.container_port,
             count: 1,
             protocol: self.protocol,
         }
+    }
+}
+
+impl Container {
+    /// Where a port leads that is published on an address of this family: the first endpoint which the outside can reach
+    /// and which has an address of the family. Without one of IPv6, an IPv6 address leads to IPv4, and the packets are
+    /// translated.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn answerer<'a>(&'a self, state: &'a State, family: Family) -> Result<(&'a Endpoint, IpAddr), Refusal> {
+        let outside = |endpoint: &&Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_outside);
+        let find = |family| {
+            self.endpoints.iter().filter(outside).find_map(|endpoint| Some((endpoint, endpoint.address(family)?)))
+        };
+        let found = match family {
+            Family::V4 => find(Family::V4),
+            Family::V6 => find(Family::V6).or_else(|| find(Family::V4)),
+        };
+        let why = match self.mode {
+            Mode::Host => "it is on the host's own network, where its ports answer already",
+            Mode::None => "it is on no network",
+            Mode::Bridge if self.endpoints.iter().any(|endpoint| outside(&endpoint)) => {
+                "it has no IPv4 address for one of the host to lead to; name an IPv6 address, such as [::], or none"
+            }
+            Mode::Bridge => "it is only on internal networks",
+        };
+        found.ok_or_else(|| Refusal::NoAddress { container: self.name.clone(), why })
     }
 }

@@ -1,6 +1,8 @@
 //! Does every rule hold, in the words promised?
 
 use crate::model::command::{Command, ContainerSpec, Context, HostSocket, NamespaceAt, NetworkSpec, Unpublish};
+use crate::model::family::Family;
+use crate::model::node::Ipv6;
 use crate::model::state::{Mode, Protocol, PublishKey, State};
 use crate::model::testing::{any_command, container, context, network, publish, state};
 use proptest::prelude::*;
@@ -37,7 +39,7 @@ fn after(mut state: State, commands: &[Command]) -> State {
 }
 
 fn published(state: &State) -> Vec<String> {
-    state.publishes.iter().map(|(key, p)| format!("{} {}", p.container, key.map_to(p.container_port))).collect()
+    state.publishes.iter().map(|(key, p)| format!("{} {}", p.container, key.map_to(p))).collect()
 }
 
 #[test]
@@ -128,6 +130,7 @@ fn containers_are_refused_with_exact_words() {
         )
     };
     let ip = |ip: &str| ContainerSpec { ip: Some(ip.parse().unwrap()), ..container("new") };
+    let ip6 = |ip: &str| ContainerSpec { ip6: Some(ip.parse().unwrap()), ..container("new") };
     let mac = |mac: &str| ContainerSpec { mac: Some(mac.parse().unwrap()), ..container("new") };
     let netns = |path: &str| ContainerSpec { netns: Some(path.into()), ..container("new") };
     for (spec, code, text) in [
@@ -183,7 +186,18 @@ fn containers_are_refused_with_exact_words() {
             "address_taken",
             "address 10.208.0.255 of network \"bridge\" is taken by broadcast; choose another or leave it to netd",
         ),
-        (ip("fd00::2"), "ipv6_unsupported", "address fd00::2: IPv6 is not supported yet; use IPv4"),
+        (ip("fd00::2"), "other_family", "fd00::2 is an IPv6 address; give it with --ip6"),
+        (ip6("10.208.0.9"), "other_family", "10.208.0.9 is an IPv4 address; give it with --ip"),
+        (
+            ip6("fd00::2"),
+            "no_subnet",
+            "network \"bridge\" has no IPv6 subnet for fd00::2; leave --ip6 out or choose another network",
+        ),
+        (
+            ContainerSpec { networks: vec!["host".into()], ..ip6("fd00::2") },
+            "needs_network",
+            "--ip6 needs a network of its own, and \"host\" is none; leave --ip6 out or choose another network",
+        ),
         (
             mac("02:42:0a:d0:00:03"),
             "mac_taken",
@@ -298,7 +312,6 @@ fn networks_are_refused_with_exact_words() {
             "bad_network",
             "network \"lab\": 127.0.0.0/24 holds loopback addresses; choose a private range (RFC 1918)",
         ),
-        (subnet("fd00::/64"), "ipv6_unsupported", "subnet fd00::/64: IPv6 is not supported yet; use IPv4"),
         (
             NetworkSpec { gateways: vec!["10.2.0.1".parse().unwrap()], ..lab.clone() },
             "bad_network",
@@ -333,6 +346,260 @@ fn networks_are_refused_with_exact_words() {
     let mut full = context();
     full.facts.routed.insert("10.208.0.0/12".parse().unwrap());
     assert_eq!(refused_by(&state, &Command::CreateNetwork(network("x")), &full).0, "subnets_used_up");
+}
+
+#[test]
+fn a_network_may_have_either_family_or_both() {
+    let subnets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+    let with = |ipv6, texts: &[&str]| NetworkSpec { ipv6, subnets: subnets(texts), ..network("lab") };
+    for (spec, expected) in [
+        (with(false, &[]), "10.208.1.0/24 10.208.1.1"),
+        (with(true, &[]), "10.208.1.0/24 10.208.1.1, fd07:707:707::/64 fd07:707:707::1"),
+        (with(false, &["fd00:6::/64"]), "fd00:6::/64 fd00:6::1"),
+        (with(true, &["fd00:6::/64"]), "10.208.1.0/24 10.208.1.1, fd00:6::/64 fd00:6::1"),
+        (with(true, &["10.1.0.0/24"]), "10.1.0.0/24 10.1.0.1, fd07:707:707::/64 fd07:707:707::1"),
+        (with(false, &["fd00:6::/64", "10.1.0.0/24"]), "10.1.0.0/24 10.1.0.1, fd00:6::/64 fd00:6::1"),
+        (
+            NetworkSpec {
+                gateways: vec!["10.1.0.9".parse().unwrap(), "fd00:6::9".parse().unwrap()],
+                ..with(false, &["fd00:6::/64", "10.1.0.0/24"])
+            },
+            "10.1.0.0/24 10.1.0.9, fd00:6::/64 fd00:6::9",
+        ),
+        (
+            NetworkSpec {
+                aux_addresses: [("router".to_owned(), "fd00:6::1".parse().unwrap())].into(),
+                ..with(false, &["fd00:6::/64"])
+            },
+            "fd00:6::/64 fd00:6::2",
+        ),
+    ] {
+        let state = after(state(), &[Command::CreateNetwork(spec)]);
+        let subnets = state.networks["lab"].subnets.iter().map(|s| format!("{} {}", s.subnet, s.gateway));
+        assert_eq!(subnets.collect::<Vec<_>>().join(", "), expected);
+    }
+    // Automatic subnets keep clear of each other and of what the host routes.
+    let mut context = context();
+    context.facts.routed.insert("fd07:707:707:1::/64".parse().unwrap());
+    let mut state = state();
+    for name in ["a", "b"] {
+        let spec = NetworkSpec { ipv6: true, ..network(name) };
+        state.apply(&Command::CreateNetwork(spec), &context).unwrap();
+    }
+    assert_eq!(state.networks["b"].subnets[1].subnet.to_string(), "fd07:707:707:2::/64");
+    let other = Context { entropy: [9; 32], ..context };
+    let spec = NetworkSpec { ipv6: true, ..network("c") };
+    state.apply(&Command::CreateNetwork(spec), &other).unwrap();
+    assert_eq!(
+        state.networks["c"].subnets[1].subnet.to_string(),
+        "fd07:707:707:3::/64",
+        "an installation has one range"
+    );
+}
+
+#[test]
+fn ipv6_networks_are_refused_with_exact_words() {
+    let state = after(state(), &[Command::CreateNetwork(NetworkSpec { ipv6: true, ..network("dual") })]);
+    let subnets = |texts: &[&str]| NetworkSpec {
+        subnets: texts.iter().map(|text| text.parse().unwrap()).collect(),
+        ..network("lab")
+    };
+    let lab = subnets(&["fd00:6::/64"]);
+    for (spec, code, text) in [
+        (
+            subnets(&["fd00:6::/64", "fd00:7::/64"]),
+            "bad_network",
+            "network \"lab\": several IPv6 subnets are named; one of each family is the most",
+        ),
+        (
+            subnets(&["10.1.0.0/24", "fd00:6::/64", "10.2.0.0/24"]),
+            "bad_network",
+            "network \"lab\": several IPv4 subnets are named; one of each family is the most",
+        ),
+        (
+            subnets(&["fd07:707:707::/63"]),
+            "subnet_overlaps",
+            "subnet fd07:707:707::/63 overlaps fd07:707:707::/64, of network \"dual\"; choose another",
+        ),
+        (
+            subnets(&["fd00:6::7/64"]),
+            "bad_network",
+            "network \"lab\": fd00:6::7/64 is an address in a subnet; write fd00:6::/64",
+        ),
+        (subnets(&["fd00:6::/127"]), "bad_network", "network \"lab\": prefix length /127 is not from /16 to /126"),
+        (
+            subnets(&["fe80::/64"]),
+            "bad_network",
+            "network \"lab\": fe80::/64 holds link-local addresses; choose a private range (fd00::/8, RFC 4193)",
+        ),
+        (
+            subnets(&["::ffff:0.0.0.0/96"]),
+            "bad_network",
+            "network \"lab\": ::ffff:0.0.0.0/96 holds reserved addresses; choose a private range (fd00::/8, RFC 4193)",
+        ),
+        (
+            subnets(&["fd6e:6574:6400::/48"]),
+            "bad_network",
+            "network \"lab\": fd6e:6574:6400::/48 holds netd's own addresses; choose a private range (fd00::/8, RFC 4193)",
+        ),
+        (
+            NetworkSpec { gateways: vec!["fd00:6::".parse().unwrap()], ..lab.clone() },
+            "bad_network",
+            "network \"lab\": fd00:6:: cannot be the gateway: it is set aside already",
+        ),
+        (
+            NetworkSpec { gateways: vec!["10.1.0.1".parse().unwrap()], ..lab.clone() },
+            "bad_network",
+            "network \"lab\": gateway 10.1.0.1: the network has no IPv4 subnet; name one with --subnet",
+        ),
+        (
+            NetworkSpec { gateways: vec!["fd07:707:707:1::1".parse().unwrap()], ipv6: true, ..network("lab") },
+            "bad_network",
+            "network \"lab\": a gateway needs its subnet; name it with --subnet",
+        ),
+        (
+            NetworkSpec { ip_ranges: vec!["10.1.0.0/25".parse().unwrap()], ..lab.clone() },
+            "bad_network",
+            "network \"lab\": range 10.1.0.0: the network has no IPv4 subnet; name one with --subnet",
+        ),
+        (
+            NetworkSpec { aux_addresses: [("nas".to_owned(), "fd00:7::1".parse().unwrap())].into(), ..lab.clone() },
+            "bad_network",
+            "network \"lab\": auxiliary address fd00:7::1 is outside the subnet fd00:6::/64",
+        ),
+        (
+            NetworkSpec { mtu: Some(1279), ..lab.clone() },
+            "bad_network",
+            "network \"lab\": MTU 1279 is too little for IPv6, which needs 1280",
+        ),
+    ] {
+        assert_eq!(refused(&state, &Command::CreateNetwork(spec)), (code, text.to_owned()));
+    }
+    for (ipv6, text) in [
+        (
+            Ipv6::Absent,
+            "network \"lab\" cannot have IPv6: this host's kernel has no IPv6 (there is no /proc/sys/net/ipv6); \
+             boot it with IPv6, without ipv6.disable=1, or use IPv4",
+        ),
+        (
+            Ipv6::Disabled,
+            "network \"lab\" cannot have IPv6: IPv6 is switched off on this host (net.ipv6.conf.lo.disable_ipv6 is 1); \
+             set net.ipv6.conf.all.disable_ipv6=0, or use IPv4",
+        ),
+    ] {
+        let mut context = context();
+        context.facts.ipv6 = ipv6;
+        let refused = refused_by(&state, &Command::CreateNetwork(lab.clone()), &context);
+        assert_eq!(refused, ("ipv6_unavailable", text.to_owned()));
+        State::clone(&state).apply(&Command::CreateNetwork(network("four")), &context).unwrap();
+    }
+}
+
+#[test]
+fn containers_get_an_address_of_each_subnet() {
+    let six = NetworkSpec { subnets: vec!["fd00:6::/64".parse().unwrap()], ..network("six") };
+    let dual = NetworkSpec { ipv6: true, ..network("dual") };
+    let chosen = ContainerSpec { ip6: Some("fd00:6::99".parse().unwrap()), ..on("chosen", &["six"]) };
+    let squatter = ContainerSpec { mac: Some("02:47:00:00:00:06".parse().unwrap()), ..on("squatter", &["six"]) };
+    let state = after(
+        state(),
+        &[
+            Command::CreateNetwork(six),
+            Command::CreateNetwork(dual),
+            Command::CreateContainer(chosen),
+            Command::CreateContainer(on("both", &["dual"])),
+            Command::CreateContainer(squatter),
+            Command::CreateContainer(on("next", &["six"])),
+        ],
+    );
+    let row = |name: &str| {
+        let endpoint = &state.containers[name].endpoints[0];
+        let addresses: Vec<String> = endpoint.addresses().map(|address| address.to_string()).collect();
+        format!("{} {}", addresses.join(" "), endpoint.mac)
+    };
+    assert_eq!(row("chosen"), "fd00:6::99 02:47:00:00:00:03");
+    assert_eq!(row("both"), "10.208.1.2 fd07:707:707::2 02:42:0a:d0:01:02");
+    assert_eq!(row("squatter"), "fd00:6::2 02:47:00:00:00:06");
+    assert_eq!(row("next"), "fd00:6::3 02:48:00:00:00:06", "somebody has chosen the first");
+    let ip6 = |text: &str| ContainerSpec { ip6: Some(text.parse().unwrap()), ..on("new", &["six"]) };
+    for (spec, code, text) in [
+        (
+            ip6("fd00:7::2"),
+            "address_outside",
+            "address fd00:7::2 is outside the subnet fd00:6::/64 of network \"six\"; choose one inside",
+        ),
+        (
+            ip6("fd00:6::99"),
+            "address_taken",
+            "address fd00:6::99 of network \"six\" is taken by container \"chosen\"; choose another or leave it to netd",
+        ),
+        (
+            ip6("fd00:6::"),
+            "address_taken",
+            "address fd00:6:: of network \"six\" is taken by all routers of the subnet (anycast); \
+             choose another or leave it to netd",
+        ),
+        (
+            ContainerSpec { ip: Some("10.208.0.9".parse().unwrap()), ..on("new", &["six"]) },
+            "no_subnet",
+            "network \"six\" has no IPv4 subnet for 10.208.0.9; leave --ip out or choose another network",
+        ),
+        (
+            ContainerSpec { mac: Some("02:46:00:00:00:04".parse().unwrap()), ..on("new", &["six"]) },
+            "mac_taken",
+            "MAC address 02:46:00:00:00:04 of network \"six\" is taken by the network's gateway; choose another with --mac",
+        ),
+    ] {
+        assert_eq!(refused(&state, &Command::CreateContainer(spec)), (code, text.to_owned()));
+    }
+}
+
+#[test]
+fn a_port_without_an_address_is_at_every_address_of_both_families() {
+    let six = NetworkSpec { subnets: vec!["fd00:6::/64".parse().unwrap()], ..network("six") };
+    let state = after(state(), &[Command::CreateNetwork(six), Command::CreateContainer(on("db", &["six"]))]);
+    let with = |commands: &[Command]| after(state.clone(), commands);
+    assert_eq!(
+        published(&with(&[publish("web", &["80:80", "0.0.0.0:81:81", "[::]:82:82", "[::1]:83:83"])])),
+        ["web 80:80/tcp", "web 0.0.0.0:81:81/tcp", "web [::]:82:82/tcp", "web [::1]:83:83/tcp"]
+    );
+    // What is asked for anew may say more or less of the same.
+    let more =
+        with(&[publish("web", &["0.0.0.0:80:80"]), publish("web", &["80:80"]), publish("web", &["0.0.0.0:80:80"])]);
+    assert_eq!(published(&more), ["web 80:80/tcp"]);
+    let halves = with(&[publish("web", &["[::]:80:80", "80:80", "[::1]:80:81"])]);
+    assert_eq!(halves.publishes.len(), 3, "a container may overlap itself, and say the same twice");
+    for spec in ["80:80", "0.0.0.0:80:80"] {
+        assert_eq!(published(&after(with(&[publish("web", &["80:80"])]), &[unpublish("web", &[spec])])), [""; 0]);
+        assert_eq!(
+            published(&after(with(&[publish("web", &["0.0.0.0:80:80"])]), &[unpublish("web", &[spec])])),
+            [""; 0]
+        );
+    }
+    let taken = with(&[publish("web", &["80:80", "[::1]:81:81", "0.0.0.0:82:82"])]);
+    for (name, spec, text) in [
+        ("client", "[::]:80:80", "port [::]:80/tcp is already published by container \"web\" at 0.0.0.0:80"),
+        ("client", "[::1]:80:80", "port [::1]:80/tcp is already published by container \"web\" at 0.0.0.0:80"),
+        ("client", "81:80", "port 0.0.0.0:81/tcp is already published by container \"web\" at [::1]:81"),
+        ("web", "[::]:80:81", "port [::]:80/tcp is already published by container \"web\" at 0.0.0.0:80"),
+    ] {
+        let words = format!("{text}; unpublish that first or choose another port");
+        assert_eq!(refused(&taken, &publish(name, &[spec])), ("port_published", words));
+    }
+    after(taken.clone(), &[publish("client", &["0.0.0.0:81:80", "[::]:82:80"])]);
+    assert_eq!(
+        refused(&taken, &unpublish("web", &["[::]:80:80"])).1,
+        "[::]:80:80/tcp of container \"web\" is not published; \
+         published are 80:80/tcp, 0.0.0.0:82:82/tcp, [::1]:81:81/tcp"
+    );
+    // Whoever has no IPv4 address is published at IPv6 addresses alone.
+    let db = with(&[publish("db", &["90:90", "[::]:91:91", "[fd00:6::1]:92:92"])]);
+    assert_eq!(published(&db), ["db 90:90/tcp", "db [::]:91:91/tcp", "db [fd00:6::1]:92:92/tcp"]);
+    for spec in ["0.0.0.0:80:80", "127.0.0.1:80:80", "198.18.0.1::80"] {
+        let text = "container \"db\" has no address to publish to: it has no IPv4 address for one of the host to lead to; \
+                    name an IPv6 address, such as [::], or none";
+        assert_eq!(refused(&state, &publish("db", &[spec])), ("no_address", text.to_owned()));
+    }
 }
 
 #[test]
@@ -389,7 +656,12 @@ fn ports_are_published_like_bind_would() {
     }
     for (spec, code, text) in [
         ("198.18.0.2:80:80", "not_host_address", "the host has no address 198.18.0.2; it has 127.0.0.1, 198.18.0.1"),
-        ("[::1]:80:80", "ipv6_unsupported", "publishing [::1]:80:80/tcp: IPv6 is not supported yet; use IPv4"),
+        ("[2001:db8::9]:80:80", "not_host_address", "the host has no address 2001:db8::9; it has none"),
+        (
+            "[fe80::1]:80:80",
+            "link_local",
+            "fe80::1 is a link-local address, which means nothing without its interface; name another address of the host, or none",
+        ),
         (
             "80:80/sctp",
             "unsupported",
@@ -408,8 +680,9 @@ fn what_the_host_has_bound_is_not_published() {
     let socket = |address: &str, inode| HostSocket {
         protocol: Protocol::Tcp,
         port: 80,
-        address: address.parse().unwrap(),
+        address: address.trim_end_matches(" only").parse().unwrap(),
         inode,
+        ipv6_only: address.ends_with(" only"),
     };
     for (bound, spec, conflict) in [
         ("0.0.0.0", "80:80", true),
@@ -420,6 +693,18 @@ fn what_the_host_has_bound_is_not_published() {
         ("::ffff:127.0.0.1", "127.0.0.1:80:80", true),
         ("127.0.0.2", "127.0.0.1:80:80", false),
         ("::1", "127.0.0.1:80:80", false),
+        ("::1", "0.0.0.0:80:80", false),
+        ("::1", "80:80", true),
+        ("::1", "[::]:80:80", true),
+        ("::1", "[::1]:80:80", true),
+        ("2001:db8::1", "[::1]:80:80", false),
+        (":: only", "80:80", true),
+        (":: only", "[::1]:80:80", true),
+        (":: only", "0.0.0.0:80:80", false),
+        (":: only", "127.0.0.1:80:80", false),
+        ("0.0.0.0", "[::]:80:80", false),
+        ("::ffff:127.0.0.1", "[::1]:80:80", false),
+        ("127.0.0.1", "[::]:80:80", false),
         ("0.0.0.0", "80:80/udp", false),
         ("0.0.0.0", "81:80", false),
     ] {
@@ -448,6 +733,7 @@ fn picked_ports_are_the_first_free_ones() {
             port: 49_153,
             address: "0.0.0.0".parse().unwrap(),
             inode: 1,
+            ipv6_only: false,
         }]),
         ..context()
     };
@@ -496,7 +782,7 @@ fn an_internal_network_is_not_published() {
         refused(&state, &publish("db", &["80:80"])).1,
         "container \"db\" has no address to publish to: it is only on internal networks"
     );
-    let endpoint = state.containers["mid"].published_endpoint(&state).unwrap();
+    let (endpoint, _) = state.containers["mid"].answerer(&state, Family::V4).unwrap();
     assert_eq!(endpoint.network, "bridge");
 }
 
@@ -506,18 +792,28 @@ fn assert_sound(state: &State) {
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "{what} twice: {keys:?}");
     };
     distinct("number", endpoints.iter().map(|e| e.number.to_string()).collect());
-    distinct("address", endpoints.iter().map(|e| format!("{} {}", e.network, e.ipv4.unwrap().ip())).collect());
+    let addresses = endpoints.iter().flat_map(|e| e.addresses().map(|address| format!("{} {address}", e.network)));
+    distinct("address", addresses.collect());
     distinct("MAC", endpoints.iter().map(|e| format!("{} {}", e.network, e.mac)).collect());
     for endpoint in endpoints {
-        let subnet = &state.networks[&endpoint.network].subnets[0];
-        assert!(subnet.subnet.contains(endpoint.ipv4.unwrap().ip()));
+        let network = &state.networks[&endpoint.network];
+        assert_ne!(endpoint.mac, network.gateway_mac());
+        for family in Family::BOTH {
+            let (subnet, address) = (network.subnet(family), endpoint.address(family));
+            assert_eq!(subnet.is_some(), address.is_some(), "an address of each subnet: {endpoint:?}");
+            assert!(address.is_none_or(|address| subnet.is_some_and(|subnet| subnet.subnet.contains(address))));
+        }
         assert!(endpoint.number < state.next_endpoint);
     }
     for (key, publish) in &state.publishes {
-        state.containers[&publish.container].published_endpoint(state).unwrap();
-        let wildcard = PublishKey { host_ip: "0.0.0.0".parse().unwrap(), ..*key };
-        if let Some(other) = state.publishes.get(&wildcard) {
-            assert_eq!(other.container, publish.container, "{key:?} overlaps");
+        let family = if publish.ipv6 { Family::V6 } else { Family::of(key.host_ip) };
+        state.containers[&publish.container].answerer(state, family).unwrap();
+        for wildcard in ["0.0.0.0", "::"] {
+            let wildcard = PublishKey { host_ip: wildcard.parse().unwrap(), ..*key };
+            let Some(other) = state.publishes.get(&wildcard) else { continue };
+            if other.ipv6 || wildcard.host_ip.is_ipv4() == key.host_ip.is_ipv4() {
+                assert_eq!(other.container, publish.container, "{key:?} overlaps {wildcard:?}");
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
     let changes = [
         vec![Command::CreateNetwork(network("back")), Command::CreateContainer(multi)],
         vec![removed("web")],
-        vec![removed("web"), Command::CreateContainer(container("web")), publish("web", &["8080:80"])],
+        vec![removed("web"), Command::CreateContainer(container("web")), publish("web", &["0.0.0.0:8080:80"])],
         vec![publish("client", &["9000-9003:90-93"])],
         vec![Command::Unpublish { container: "web".to_owned(), ports: Unpublish::All }],
     ];
@@ -108,7 +108,7 @@ fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
 fn one_object_fails_and_the_rest_proceeds() {
     let (mut reconciler, now) = (reconciler(), Instant::now());
     reconciler.kernel.faults.matching = Some(|op| matches!(op, Op::CreateLink(name, _) if name == "nd1"));
-    let state = after(&state(), &publish("web", &["8080:80"]));
+    let state = after(&state(), &publish("web", &["0.0.0.0:8080:80"]));
     let status = reconciler.pass(&state, Look::Anew, now).status;
     assert_eq!(status.failing.keys().collect::<Vec<_>>(), [&web()]);
     let reason = &status.failing[&web()];
@@ -135,7 +135,7 @@ fn what_failed_waits_longer_each_time_and_other_changes_do_not_wait_for_it() {
     now += Duration::from_secs(30);
     reconciler.pass(&state, Look::Remembered, now);
     let looks = reconciler.kernel.looks;
-    let published = after(&state, &publish("client", &["8080:80"]));
+    let published = after(&state, &publish("client", &["0.0.0.0:8080:80"]));
     let outcome = reconciler.pass(&published, Look::Remembered, now + Duration::from_millis(1));
     assert_eq!(outcome.status.failing.keys().collect::<Vec<_>>(), [&web()], "still failing, not tried");
     assert_eq!(reconciler.kernel.content.0.publishes.len(), 1);
@@ -183,7 +183,7 @@ fn somebody_elses_namespace_that_vanished_is_not_made() {
 #[test]
 fn namespaces_that_are_gone_after_a_reboot_are_made_again() {
     let (mut reconciler, now) = (reconciler(), Instant::now());
-    let state = after(&state(), &publish("web", &["8080:80"]));
+    let state = after(&state(), &publish("web", &["0.0.0.0:8080:80"]));
     settle(&mut reconciler, &state, now);
     let wanted = reconciler.kernel.content.clone();
     reconciler.kernel.content = Observed::default();
@@ -194,7 +194,7 @@ fn namespaces_that_are_gone_after_a_reboot_are_made_again() {
 #[test]
 fn flows_that_could_not_be_purged_are_purged_later_although_their_entries_are_gone() {
     let (mut reconciler, now) = (reconciler(), Instant::now());
-    let state = after(&state(), &publish("web", &["8080:80"]));
+    let state = after(&state(), &publish("web", &["0.0.0.0:8080:80"]));
     settle(&mut reconciler, &state, now);
     reconciler.kernel.faults.matching = Some(|op| matches!(op, Op::PurgeFlows(_)));
     let gone = after(&state, &Command::Unpublish { container: "web".to_owned(), ports: Unpublish::All });

@@ -69,14 +69,14 @@ fn short(ops: &[Op]) -> Vec<String> {
 
 #[test]
 fn nothing_differs_nothing_is_done() {
-    let target = after(&[publish("web", &["8080:80"])]);
+    let target = after(&[publish("web", &["0.0.0.0:8080:80"])]);
     assert_eq!(plan(&target, &Observed(target.clone())), []);
 }
 
 #[test]
 fn a_container_that_comes_is_announced_last_and_one_that_goes_is_withdrawn_first() {
-    let before = after(&[publish("web", &["8080:80"])]);
-    let with = after(&[publish("web", &["8080:80"]), Command::CreateContainer(container("new"))]);
+    let before = after(&[publish("web", &["0.0.0.0:8080:80"])]);
+    let with = after(&[publish("web", &["0.0.0.0:8080:80"]), Command::CreateContainer(container("new"))]);
     assert_eq!(
         short(&plan(&with, &Observed(before.clone()))),
         [
@@ -108,7 +108,7 @@ fn a_container_that_comes_is_announced_last_and_one_that_goes_is_withdrawn_first
 
 #[test]
 fn a_port_that_leads_elsewhere_is_one_upsert_and_its_flows_are_forgotten() {
-    let before = after(&[publish("web", &["8080:80"])]);
+    let before = after(&[publish("web", &["0.0.0.0:8080:80"])]);
     let mut elsewhere = before.clone();
     for value in elsewhere.publishes.values_mut() {
         value.port = 81;
@@ -230,6 +230,7 @@ fn link() -> impl Strategy<Value = Link> {
             gateway_mac: [0; 6],
             mtu,
             addresses: ips.iter().map(|&ip| IpNetwork::from(ip)).collect(),
+            ipv6: interface == 1,
             default_routes: ips,
         }
     })

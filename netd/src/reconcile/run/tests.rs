@@ -82,7 +82,7 @@ fn the_loop_follows_the_state_heals_drift_and_stops() {
     // A change of the state does not look at the kernel.
     let looks = kernel.with(|fake| fake.looks);
     let mut next = State::clone(&state_sender.borrow());
-    next.apply(&publish("web", &["8080:80"]), &context()).unwrap();
+    next.apply(&publish("web", &["0.0.0.0:8080:80"]), &context()).unwrap();
     state_sender.send_replace(Arc::new(next));
     reached(state_sender.borrow().revision);
     assert_eq!(kernel.with(|fake| (fake.looks, fake.content.0.publishes.len())), (looks, 1));
