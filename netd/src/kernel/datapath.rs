@@ -8,7 +8,7 @@ use super::attachments::{Attachments, program_of};
 use super::bpf;
 use super::pins::{self, MAPS, Pins};
 use super::purge::Doomed;
-use super::{mounts, sockets};
+use super::{batch, forget, mounts, sockets};
 use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::{EndpointEntry, FdbEntry, Port, Target};
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo, MapType};
@@ -16,7 +16,6 @@ use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use netd_common::endpoint;
 use netd_common::fdb::{self, FdbKey};
-use netd_common::flow::{Flow, FlowKey};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
 use std::collections::BTreeSet;
@@ -277,16 +276,10 @@ impl Datapath {
         Ok((&ids & &shared, constants))
     }
 
-    fn purge(&mut self, selectors: &[FlowSelector]) -> io::Result<()> {
+    fn purge(&self, selectors: &[FlowSelector]) -> io::Result<()> {
         let doomed = Doomed::new(selectors);
-        let mut keys = Vec::new();
-        self.for_each("FLOWS", |key: &FlowKey, flow: &Flow| {
-            if doomed.contains(key, flow) {
-                // The partner has its own turn too: a packet between the two would have written it again.
-                keys.extend([*key, flow.partner_key(key)]);
-            }
-        })?;
-        bpf::delete_all(data_of(self.map("FLOWS")?)?.fd().as_fd(), &keys)
+        let flows = data_of(self.map("FLOWS")?)?.fd().as_fd();
+        forget::forget(flows, |key, flow| doomed.contains(key, flow)).map(drop)
     }
 
     fn map(&self, name: &str) -> io::Result<&Map> {
@@ -302,7 +295,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses to read.
     pub fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
-        bpf::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
+        batch::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
     }
 
     fn insert<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) -> io::Result<()> {

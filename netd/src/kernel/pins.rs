@@ -1,6 +1,6 @@
 //! Where are the pins of an instance, and which of them can be used?
 
-use super::bpf;
+use super::batch;
 use super::datapath::Options;
 use aya::maps::{MapData, MapInfo};
 use netd_common::flow::{Flow, FlowKey};
@@ -118,7 +118,7 @@ impl Pins {
             );
             if is_same_shape && name == "FLOWS" {
                 let table = MapData::from_pin(&path).map_err(io::Error::other)?;
-                bpf::for_each(table.fd().as_fd(), |key, flow| flows.push((*key, *flow)))?;
+                batch::for_each(table.fd().as_fd(), |key, flow| flows.push((*key, *flow)))?;
             }
             remove_file(&path)?;
         }
