@@ -89,6 +89,10 @@ impl Fake {
             | Op::Attach(Attachment::SockAddr(_))
             | Op::SetLocalAddress(_)
             | Op::SetPublish(..)
+            | Op::SetTimeouts(..)
+            | Op::RemoveTimeouts(_)
+            | Op::SetPooled(..)
+            | Op::RemovePooled(_)
             | Op::Renew(_) => true,
         }
     }

@@ -79,18 +79,17 @@ impl Fills {
         let info = map.info().map_err(io::Error::other)?;
         let begun = Instant::now();
         let known = self.counts.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
-        let entries = match known.filter(|count| count.is_good(begun)) {
-            Some(count) => count.entries,
-            None => {
-                let copies = match info.map_type().map_err(io::Error::other)? {
-                    MapType::LruPerCpuHash => aya::util::nr_cpus().map_err(|(_, error)| error)?,
-                    _ => 1,
-                };
-                let value_size = (info.value_size() as usize).next_multiple_of(8) * copies;
-                let entries = batch::count(map.fd().as_fd(), info.key_size() as usize, value_size)?;
-                self.note(name, entries, begun.elapsed());
-                entries
-            }
+        let entries = if let Some(count) = known.filter(|count| count.is_good(begun)) {
+            count.entries
+        } else {
+            let copies = match info.map_type().map_err(io::Error::other)? {
+                MapType::LruPerCpuHash => aya::util::nr_cpus().map_err(|(_, error)| error)?,
+                _ => 1,
+            };
+            let value_size = (info.value_size() as usize).next_multiple_of(8) * copies;
+            let entries = batch::count(map.fd().as_fd(), info.key_size() as usize, value_size)?;
+            self.note(name, entries, begun.elapsed());
+            entries
         };
         Ok(MapFill { name: name.to_owned(), entries, max: u64::from(info.max_entries()) })
     }

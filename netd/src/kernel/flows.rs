@@ -150,7 +150,7 @@ impl Reader {
                 _ => {}
             }
         }
-        for entry in self.drops.iter() {
+        for entry in &self.drops {
             let (key, slots) = entry.map_err(io::Error::other)?;
             if key.reason == DropReason::SnatExhausted as u32 {
                 let packets = slots.iter().map(|slot| slot.packets).sum();

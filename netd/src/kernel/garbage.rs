@@ -27,7 +27,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// thousandths of a processor, however full the table is,
 const REST: u32 = 150;
 /// but after this at the latest.
-const INTERVAL_MAX: Duration = Duration::from_secs(300);
+const INTERVAL_MAX: Duration = Duration::from_mins(5);
 /// Bytes in front of the nominees of a run: the kernel wants an Ethernet header (`BPF_PROG_TEST_RUN`).
 const ETHERNET_SIZE: usize = 14;
 

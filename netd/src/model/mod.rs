@@ -8,6 +8,7 @@ pub mod command;
 pub mod ipam;
 pub mod name;
 pub mod node;
+pub mod options;
 pub mod port_map;
 pub mod refusal;
 pub mod state;

@@ -3,7 +3,8 @@
 use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
-use netd_common::endpoint::EndpointKey;
+use netd_common::endpoint::{EndpointKey, PoolKey};
+use netd_common::flow::Timeouts;
 use netd_common::publish::{Publish, PublishKey};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -33,12 +34,16 @@ pub enum Op {
     AddGateway(IpAddr),
     SetRoute(IpNetwork, Route),
     Attach(Attachment),
+    SetTimeouts(u32, Timeouts),
+    SetPooled(PoolKey, Addr),
     SetUplink(LinkName),
     SetLocalAddress(Addr),
     SetPort(LinkName, Port),
     SetFdb(u32, [u8; 6], FdbEntry),
     SetEndpoint(EndpointKey, EndpointEntry),
     SetPublish(PublishKey, Publish),
+    RemoveTimeouts(u32),
+    RemovePooled(PoolKey),
     /// Exchange the program of an attachment for this version's, in place.
     Renew(Attachment),
 }
@@ -60,10 +65,14 @@ pub enum Phase {
     Detach,
     DeleteLink,
     CreateLink,
+    /// What a port's numbers speak of is there before the port: the addresses of a SNAT pool, below its count.
+    Provide,
     /// Before a link is brought up: no packet of a container comes by without its program, nor finds it without the port.
     Attach,
     Configure,
     UpsertEntry,
+    /// What no port speaks of any more.
+    Retire,
     /// Last: the new programs' maps are filled by now.
     Renew,
 }
@@ -85,12 +94,14 @@ impl Op {
             }
             Self::CreateNamespace(_) | Self::CreateLink(..) => Phase::CreateLink,
             Self::ConfigureLink(..) | Self::AddGateway(_) | Self::SetRoute(..) => Phase::Configure,
+            Self::SetTimeouts(..) | Self::SetPooled(..) => Phase::Provide,
             Self::SetPort(..) | Self::Attach(_) => Phase::Attach,
             Self::SetUplink(_)
             | Self::SetLocalAddress(_)
             | Self::SetFdb(..)
             | Self::SetEndpoint(..)
             | Self::SetPublish(..) => Phase::UpsertEntry,
+            Self::RemoveTimeouts(_) | Self::RemovePooled(_) => Phase::Retire,
             Self::Renew(_) => Phase::Renew,
         }
     }

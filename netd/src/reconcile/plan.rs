@@ -123,6 +123,11 @@ fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
     ops.extend(target.namespaces.difference(&now.namespaces).cloned().map(Op::CreateNamespace));
     let created = target.links.iter().filter(|(name, _)| links.created.contains(name.as_str()));
     ops.extend(created.map(|(name, link)| Op::CreateLink(name.clone(), link.clone())));
+    ops.extend(
+        upserted(&target.timeouts, &now.timeouts, |_, _| false).map(|(&network, own)| Op::SetTimeouts(network, *own)),
+    );
+    let pooled = upserted(&target.snat_pools, &now.snat_pools, |_, _| false);
+    ops.extend(pooled.map(|(key, address)| Op::SetPooled(*key, *address)));
     let ports = upserted(&target.ports, &now.ports, |link, _| links.renews(link));
     ops.extend(ports.map(|(link, port)| Op::SetPort(link.clone(), port.clone())));
     let missing = target
@@ -147,6 +152,9 @@ fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Link
     ops.extend(endpoints.map(|(key, entry)| Op::SetEndpoint(*key, entry.clone())));
     let publishes = upserted(&target.publishes, &now.publishes, |_, _| false);
     ops.extend(publishes.map(|(key, publish)| Op::SetPublish(*key, *publish)));
+    ops.extend(removed(&target.timeouts, &now.timeouts, |_, _| false).map(|&network| Op::RemoveTimeouts(network)));
+    // The ports count fewer by now.
+    ops.extend(removed(&target.snat_pools, &now.snat_pools, |_, _| false).map(|key| Op::RemovePooled(*key)));
     // A former version's programs go on with their own maps until the new ones are filled.
     ops.extend(now.stale_attachments.intersection(&target.attachments).cloned().map(Op::Renew));
 }

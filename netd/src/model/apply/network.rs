@@ -3,6 +3,7 @@
 use super::{Effect, check_name, identifier, take_number};
 use crate::model::command::{Context, NetworkSpec};
 use crate::model::ipam;
+use crate::model::options::NetworkOptions;
 use crate::model::refusal::{Kind, Refusal};
 use crate::model::state::{Driver, Network, State, Subnet};
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -58,6 +59,7 @@ impl State {
         if let Some(mtu) = spec.mtu.filter(|mtu| !MTUS.contains(mtu)) {
             return Err(bad(spec, format!("MTU {mtu} is not from {} to {}", MTUS.start(), MTUS.end())));
         }
+        check_options(spec)?;
         let network = Network {
             subnets: vec![self.subnet_of(spec, context)?],
             number: take_number(&mut self.next_network, Kind::Network)?,
@@ -178,6 +180,18 @@ impl State {
         let v4 = ipam::automatic_subnet(&occupied).ok_or(Refusal::SubnetsUsedUp)?;
         let gateway = Ipv4Addr::from_bits(v4.network().to_bits() + 1).into();
         Ok(Subnet { subnet: v4.into(), gateway, ip_range: None, aux_addresses: BTreeMap::new(), last: None })
+    }
+}
+
+/// The options are kept as they were given; what reads them later finds no fault in them.
+fn check_options(spec: &NetworkSpec) -> Result<(), Refusal> {
+    let options = NetworkOptions::parse(&spec.options).map_err(|error| bad(spec, error.to_string()))?;
+    let stands_against = [(spec.internal, "internal"), (spec.no_masquerade, "not masqueraded")];
+    match stands_against.into_iter().find(|(is_set, _)| *is_set && !options.snat_pool.is_empty()) {
+        Some((_, what)) => {
+            Err(bad(spec, format!("snat-pool has no use: the network is {what}; leave one of them out")))
+        }
+        None => Ok(()),
     }
 }
 
