@@ -185,6 +185,9 @@ impl Datapath {
                 Err(_) => Ok(()),
             },
             Op::PurgeFlows(selectors) => self.purge(selectors),
+            Op::PurgeSources(addresses) => {
+                self.purge(&addresses.iter().copied().map(FlowSelector::Source).collect::<Vec<_>>())
+            }
             Op::Detach(attachment) => self.attachments.detach(attachment, &index_of),
             Op::Attach(attachment) => {
                 let program = self.program_fd(program_of(attachment))?;

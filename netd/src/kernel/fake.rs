@@ -79,6 +79,7 @@ impl Fake {
             | Op::RemoveLocalAddress(_)
             | Op::RemoveUplink(_)
             | Op::PurgeFlows(_)
+            | Op::PurgeSources(_)
             | Op::Detach(_)
             | Op::DeleteRoute(_)
             | Op::DeleteGateway(_)

@@ -93,6 +93,7 @@ impl Linux {
             | Op::RemoveTimeouts(_)
             | Op::SetPooled(..)
             | Op::RemovePooled(_)
+            | Op::PurgeSources(_)
             | Op::Renew(_) => self.datapath.apply(op, &index_of),
         }
     }
@@ -156,7 +157,7 @@ fn describe(op: &Op) -> String {
         Op::SetLocalAddress(address) => format!("set host address {}", std::net::IpAddr::from(*address)),
         Op::RemoveUplink(name) => format!("remove uplink {name}"),
         Op::SetUplink(name) => format!("set uplink {name}"),
-        Op::PurgeFlows(_) => "purge flows".to_owned(),
+        Op::PurgeFlows(_) | Op::PurgeSources(_) => "purge flows".to_owned(),
         Op::SetTimeouts(network, _) => format!("set timeouts of network {network}"),
         Op::RemoveTimeouts(network) => format!("remove timeouts of network {network}"),
         Op::SetPooled(key, address) => {

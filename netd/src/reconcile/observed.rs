@@ -24,7 +24,7 @@ impl Observed {
             Op::RemoveLocalAddress(address) => drop(now.local_addresses.remove(address)),
             Op::RemoveUplink(name) => drop(now.uplinks.remove(name)),
             // Flows come and go by themselves; nobody plans them.
-            Op::PurgeFlows(_) => {}
+            Op::PurgeFlows(_) | Op::PurgeSources(_) => {}
             Op::Detach(attachment) => {
                 now.attachments.remove(attachment);
                 now.stale_attachments.remove(attachment);

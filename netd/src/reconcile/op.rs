@@ -17,7 +17,6 @@ pub enum Op {
     RemoveEndpoint(EndpointKey),
     RemovePort(LinkName),
     RemoveFdb(u32, [u8; 6]),
-    RemoveLocalAddress(Addr),
     RemoveUplink(LinkName),
     /// Forget the flows that any of these describe.
     PurgeFlows(Vec<FlowSelector>),
@@ -44,6 +43,10 @@ pub enum Op {
     SetPublish(PublishKey, Publish),
     RemoveTimeouts(u32),
     RemovePooled(PoolKey),
+    /// Forget the flows that are translated to any of these addresses, which the host has no more.
+    PurgeSources(Vec<Addr>),
+    /// After the purge: until then the entry is what tells of it.
+    RemoveLocalAddress(Addr),
     /// Exchange the program of an attachment for this version's, in place.
     Renew(Attachment),
 }
@@ -55,6 +58,8 @@ pub enum FlowSelector {
     Endpoint(u32),
     /// Those that came through a published port and are answered by this endpoint at this address and port.
     Publish { key: PublishKey, endpoint: u32 },
+    /// Those to the outside whose source is translated to this address.
+    Source(Addr),
 }
 
 /// The order in which a plan is carried out.
@@ -71,7 +76,7 @@ pub enum Phase {
     Attach,
     Configure,
     UpsertEntry,
-    /// What no port speaks of any more.
+    /// What no port speaks of any more, and the flows with an address that no new flow takes.
     Retire,
     /// Last: the new programs' maps are filled by now.
     Renew,
@@ -85,7 +90,6 @@ impl Op {
             | Self::RemoveEndpoint(_)
             | Self::RemovePort(_)
             | Self::RemoveFdb(..)
-            | Self::RemoveLocalAddress(_)
             | Self::RemoveUplink(_) => Phase::RemoveEntry,
             Self::PurgeFlows(_) => Phase::PurgeFlows,
             Self::Detach(_) => Phase::Detach,
@@ -101,7 +105,9 @@ impl Op {
             | Self::SetFdb(..)
             | Self::SetEndpoint(..)
             | Self::SetPublish(..) => Phase::UpsertEntry,
-            Self::RemoveTimeouts(_) | Self::RemovePooled(_) => Phase::Retire,
+            Self::RemoveTimeouts(_) | Self::RemovePooled(_) | Self::PurgeSources(_) | Self::RemoveLocalAddress(_) => {
+                Phase::Retire
+            }
             Self::Renew(_) => Phase::Renew,
         }
     }

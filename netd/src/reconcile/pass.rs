@@ -187,8 +187,12 @@ impl<K: Kernel> Reconciler<K> {
                     }
                 }
                 Err(error) => {
-                    if let Op::PurgeFlows(selectors) = &op {
-                        self.unpurged.extend(selectors.iter().cloned());
+                    match &op {
+                        Op::PurgeFlows(selectors) => self.unpurged.extend(selectors.iter().cloned()),
+                        Op::PurgeSources(addresses) => {
+                            self.unpurged.extend(addresses.iter().copied().map(FlowSelector::Source));
+                        }
+                        _ => {}
                     }
                     failures.add(object_of(&op), op, &error);
                 }

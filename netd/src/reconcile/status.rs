@@ -104,6 +104,7 @@ impl Owners {
             | Op::RemoveUplink(_)
             | Op::SetUplink(_)
             | Op::PurgeFlows(_)
+            | Op::PurgeSources(_)
             | Op::Attach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
             | Op::Detach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
             | Op::Renew(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_)) => {

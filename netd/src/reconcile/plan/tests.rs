@@ -56,17 +56,22 @@ fn short(ops: &[Op]) -> Vec<String> {
             let text = |selector: &FlowSelector| match selector {
                 FlowSelector::Endpoint(endpoint) => format!("endpoint {endpoint}"),
                 FlowSelector::Publish { key, endpoint } => format!("port {} of {endpoint}", key.port),
+                FlowSelector::Source(address) => format!("source {}", IpAddr::from(*address)),
             };
             format!("PurgeFlows {}", selectors.iter().map(text).collect::<Vec<_>>().join(", "))
         }
-        Op::RemoveLocalAddress(_)
-        | Op::RemoveUplink(_)
+        Op::PurgeSources(addresses) => {
+            let text = |address: &Addr| IpAddr::from(*address).to_string();
+            format!("PurgeSources {}", addresses.iter().map(text).collect::<Vec<_>>().join(", "))
+        }
+        Op::RemoveLocalAddress(address) => format!("RemoveLocalAddress {}", IpAddr::from(*address)),
+        Op::SetLocalAddress(address) => format!("SetLocalAddress {}", IpAddr::from(*address)),
+        Op::RemoveUplink(_)
         | Op::Detach(_)
         | Op::DeleteGateway(_)
         | Op::AddGateway(_)
         | Op::Attach(_)
         | Op::SetUplink(_)
-        | Op::SetLocalAddress(_)
         | Op::SetTimeouts(..)
         | Op::RemoveTimeouts(_)
         | Op::Renew(_) => format!("{op:?}"),
@@ -205,6 +210,29 @@ fn uplinks_are_followed() {
             "SetUplink(\"eth1\")",
         ]
     );
+}
+
+#[test]
+fn the_flows_of_an_address_go_with_it_and_stay_with_one_that_stays() {
+    let state = state();
+    let (before, mut elsewhere) = (facts(), facts());
+    elsewhere.addresses = ["127.0.0.1", "198.18.0.77"].map(|address| address.parse().unwrap()).into();
+    let now = Observed(lower(&state, &before, Path::new("/run/netns")));
+    assert_eq!(
+        short(&plan(&lower(&state, &elsewhere, Path::new("/run/netns")), &now)),
+        ["SetLocalAddress 198.18.0.77", "PurgeSources 198.18.0.1", "RemoveLocalAddress 198.18.0.1"]
+    );
+    let mut more = before;
+    more.addresses.insert("198.18.0.77".parse().unwrap());
+    assert_eq!(short(&plan(&lower(&state, &more, Path::new("/run/netns")), &now)), ["SetLocalAddress 198.18.0.77"]);
+}
+
+#[test]
+fn the_gateway_of_a_network_that_goes_took_no_flow() {
+    let lab = Command::CreateNetwork(crate::model::testing::network("lab"));
+    let ops = short(&plan(&after(&[]), &Observed(after(&[lab]))));
+    assert!(ops.contains(&"RemoveLocalAddress 10.208.1.1".to_owned()), "{ops:?}");
+    assert!(!ops.iter().any(|op| op.starts_with("Purge")), "{ops:?}");
 }
 
 #[test]
