@@ -5,7 +5,7 @@
 
 use crate::api::host::{Host as _, Linux as Machine};
 use crate::api::{self, Api};
-use crate::config::Config;
+use crate::config::{Config, flows_by_memory};
 use crate::events::{self, Bus};
 use crate::instance::{Claim, ClaimError};
 use crate::kernel::facts::NodeFacts;
@@ -117,7 +117,10 @@ pub fn open_machine(config: &Config) -> Result<linux::Options, DaemonError> {
             bpffs: config.bpffs.clone(),
             instance: config.instance.as_str().to_owned(),
             cgroup,
-            flows_max: config.flows_max,
+            flows_max: match config.flows_max {
+                Some(entries) => entries,
+                None => flows_by_memory(process::memory().map_err(DaemonError::io("the machine's memory"))?),
+            },
         },
         netns_dir: config.netns_dir.clone(),
         netns_notes: config.netns_notes(),

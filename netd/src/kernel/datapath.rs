@@ -17,12 +17,13 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use netd_common::Addr;
 use netd_common::endpoint;
 use netd_common::fdb::{self, FdbKey};
-use netd_common::flow::Timeouts;
+use netd_common::flow::{Flow, FlowKey, Timeouts};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
@@ -89,11 +90,20 @@ impl Datapath {
         Array::<_, Globals>::try_from(datapath.map_mut("GLOBALS")?)
             .and_then(|mut map| map.set(0, globals, 0))
             .map_err(io::Error::other)?;
-        for (key, flow) in former_flows {
-            datapath.insert("FLOWS", key, flow)?;
+        if let Some(former) = former_flows {
+            datapath.copy_flows(&former)?;
         }
         datapath.pin_again()?;
         Ok(datapath)
+    }
+
+    fn copy_flows(&mut self, former: &MapData) -> io::Result<()> {
+        batch::for_each_batch(former.fd().as_fd(), |keys: &[FlowKey], flows: &[Flow]| {
+            for (key, flow) in keys.iter().zip(flows) {
+                self.insert("FLOWS", *key, *flow)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     fn load_programs(&mut self) -> io::Result<()> {
