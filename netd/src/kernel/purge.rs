@@ -151,12 +151,12 @@ mod tests {
     }
 
     fn dooms(selector: FlowSelector) -> bool {
-        dooms_of(pair(), selector)
+        dooms_of(&pair(), selector)
     }
 
-    fn dooms_of(pair: [(FlowKey, Flow); 2], selector: FlowSelector) -> bool {
+    fn dooms_of(pair: &[(FlowKey, Flow); 2], selector: FlowSelector) -> bool {
         let doomed = Doomed::new(&[selector]);
-        let [opener, answerer] = pair.map(|(key, flow)| doomed.contains(&key, &flow));
+        let [opener, answerer] = pair.each_ref().map(|(key, flow)| doomed.contains(key, flow));
         assert_eq!(opener, answerer, "a pair goes or stays as one");
         opener
     }
@@ -193,9 +193,9 @@ mod tests {
     #[test]
     fn an_address_takes_the_flows_along_that_are_translated_to_it_and_no_others() {
         let (gone, other) = (FlowSelector::Source(HOST), FlowSelector::Source(Addr::v4([198, 18, 0, 2])));
-        assert!(dooms_of(masqueraded(), gone.clone()));
-        assert!(!dooms_of(masqueraded(), other));
-        assert!(!dooms_of(masqueraded(), FlowSelector::Source(Addr::v4([10, 208, 0, 2]))));
+        assert!(dooms_of(&masqueraded(), gone.clone()));
+        assert!(!dooms_of(&masqueraded(), other));
+        assert!(!dooms_of(&masqueraded(), FlowSelector::Source(Addr::v4([10, 208, 0, 2]))));
         assert!(!dooms(gone), "a client that dialled the address may find it again");
     }
 
