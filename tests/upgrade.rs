@@ -52,7 +52,7 @@ fn a_flow_table_of_another_size_is_the_one_that_garbage_is_collected_in() {
         let pin = world.pins().join("FLOWS");
         fs::remove_file(&pin).expect("the pin");
         let pin = pin.to_str().expect("a path in UTF-8");
-        let shape = ["type", "lru_hash", "key", "40", "value", "96", "entries", "512", "name", "FLOWS"];
+        let shape = ["type", "lru_hash", "key", "40", "value", "104", "entries", "512", "name", "FLOWS"];
         world.host.ok(["bpftool", "map", "create", pin].into_iter().chain(shape));
     });
     let shown = |kind: &str, name: &str| -> serde_json::Value {

@@ -12,8 +12,25 @@ use std::str::FromStr;
 
 /// The file that is read when none is named; it need not exist.
 pub const FILE_DEFAULT: &str = "/etc/netd/netd.toml";
-/// Bounds of `flows_max`: one entry is about 150 bytes of kernel memory.
+/// Bounds of `flows_max`.
 pub const FLOWS_RANGE: std::ops::RangeInclusive<u32> = 1_024..=16_777_216;
+
+/// Entries that the flow table has by default, at least and at most.
+pub const FLOWS_BY_MEMORY: std::ops::RangeInclusive<u32> = 131_072..=4_194_304;
+/// Bytes of kernel memory that one entry takes, all of them when the table is made: `memlock` in the map's fdinfo,
+/// by its entries.
+pub const FLOW_SIZE: u64 = 208;
+/// The part of the machine's memory that the flow table takes at most by default.
+const FLOWS_SHARE: u64 = 100;
+
+/// Entries of the flow table when none are set: what a hundredth of `memory` bytes holds, within [`FLOWS_BY_MEMORY`]. A
+/// power of two, so that a little more or less memory at the next start makes no other table.
+#[must_use]
+pub fn flows_by_memory(memory: u64) -> u32 {
+    let entries = u32::try_from(memory / FLOWS_SHARE / FLOW_SIZE).unwrap_or(u32::MAX);
+    let power = entries.checked_ilog2().map_or(0, |log| 1 << log);
+    power.clamp(*FLOWS_BY_MEMORY.start(), *FLOWS_BY_MEMORY.end())
+}
 
 /// All settings of one instance, each with a value.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -34,8 +51,9 @@ pub struct Config {
     pub uplinks: Vec<String>,
     /// Where namespaces are made: `ip netns` looks in `/run/netns`.
     pub netns_dir: PathBuf,
-    /// Entries of the flow table, two a flow. Past it the least recently used flow makes room.
-    pub flows_max: u32,
+    /// Entries of the flow table, two a flow. Past it the least recently used flow makes room. None: by this machine's
+    /// memory, see [`flows_by_memory`].
+    pub flows_max: Option<u32>,
     /// The group, by name or number, that may use the socket beside root. None: root alone.
     pub socket_group: Option<String>,
     pub log_format: LogFormat,
@@ -53,7 +71,7 @@ impl Default for Config {
             cgroup: None,
             uplinks: Vec::new(),
             netns_dir: "/run/netns".into(),
-            flows_max: u32::try_from(netd_common::limits::FLOWS_MAX).unwrap_or(u32::MAX),
+            flows_max: None,
             socket_group: None,
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
@@ -158,7 +176,7 @@ pub struct Options {
     /// Folder of namespaces [default: /run/netns]
     #[arg(long, env = "NETD_NETNS_DIR", value_name = "DIR")]
     pub netns_dir: Option<PathBuf>,
-    /// Entries of the flow table, two a flow [default: 262144]
+    /// Entries of the flow table, two a flow [default: a hundredth of the memory, from 131072 to 4194304]
     #[arg(long, env = "NETD_FLOWS_MAX", value_name = "N")]
     pub flows_max: Option<u32>,
     /// Group that may use the socket beside root [default: none]
@@ -212,13 +230,13 @@ impl Options {
             cgroup: self.cgroup.or(file.cgroup),
             uplinks: self.uplinks.unwrap_or(file.uplinks),
             netns_dir: self.netns_dir.unwrap_or(file.netns_dir),
-            flows_max: self.flows_max.unwrap_or(file.flows_max),
+            flows_max: self.flows_max.or(file.flows_max),
             socket_group: self.socket_group.or(file.socket_group),
             log_format: self.log_format.unwrap_or(file.log_format),
             log_level: self.log_level.unwrap_or(file.log_level),
         };
-        if !FLOWS_RANGE.contains(&config.flows_max) {
-            return Err(ConfigError::FlowsMax { given: config.flows_max });
+        if let Some(given) = config.flows_max.filter(|given| !FLOWS_RANGE.contains(given)) {
+            return Err(ConfigError::FlowsMax { given });
         }
         let folders = [
             ("state", &config.state_dir),
@@ -289,9 +307,29 @@ mod tests {
         assert_eq!(shown.bpffs, default.bpffs);
         assert_eq!(shown.uplinks, default.uplinks);
         assert_eq!(shown.netns_dir, default.netns_dir);
-        assert_eq!(shown.flows_max, default.flows_max);
+        assert_eq!(default.flows_max, None);
+        assert!(shown.flows_max.is_some_and(|shown| FLOWS_BY_MEMORY.contains(&shown)), "an example");
         assert_eq!(shown.log_format, default.log_format);
         assert_eq!(shown.log_level, default.log_level);
+    }
+
+    #[test]
+    fn the_flow_table_is_as_large_as_the_memory_allows() {
+        const GIB: u64 = 1 << 30;
+        let cases = [
+            (0, 131_072),
+            (GIB, 131_072),
+            (4 * GIB, 131_072),
+            (8 * GIB, 262_144),
+            (23 * GIB, 1_048_576),
+            (64 * GIB, 2_097_152),
+            (100 * GIB, 4_194_304),
+            (1024 * GIB, 4_194_304),
+            (u64::MAX, 4_194_304),
+        ];
+        for (memory, entries) in cases {
+            assert_eq!(flows_by_memory(memory), entries, "{memory} bytes");
+        }
     }
 
     #[test]

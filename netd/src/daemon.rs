@@ -5,11 +5,12 @@
 
 use crate::api::host::{Host as _, Linux as Machine};
 use crate::api::{self, Api};
-use crate::config::Config;
+use crate::config::{Config, flows_by_memory};
 use crate::events::{self, Bus};
 use crate::instance::{Claim, ClaimError};
 use crate::kernel::facts::NodeFacts;
-use crate::kernel::flows::Reader;
+use crate::kernel::fill;
+use crate::kernel::garbage::{self, Pass};
 use crate::kernel::linux::Linux;
 use crate::kernel::{self, Kernel as _, datapath, linux, mounts, process};
 use crate::model::command::{Command, Context, NamespaceAt};
@@ -26,7 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::timeout;
 
 const WORKERS: usize = 2;
 /// Every answer that streams may hold a thread while its reader is slow; changes must still find one.
@@ -35,7 +36,6 @@ const BLOCKING_THREADS_MAX: usize = api::STREAMS_MAX + 16;
 const CHANGES_MAX: usize = 16;
 /// How long netd waits for the kernel to be in step before it answers all the same, and says what is not well.
 const FIRST_PASS_TIMEOUT: Duration = Duration::from_secs(30);
-const GARBAGE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long requests under way, and then the reconciler, are waited for at the end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -117,7 +117,10 @@ pub fn open_machine(config: &Config) -> Result<linux::Options, DaemonError> {
             bpffs: config.bpffs.clone(),
             instance: config.instance.as_str().to_owned(),
             cgroup,
-            flows_max: config.flows_max,
+            flows_max: match config.flows_max {
+                Some(entries) => entries,
+                None => flows_by_memory(process::memory().map_err(DaemonError::io("the machine's memory"))?),
+            },
         },
         netns_dir: config.netns_dir.clone(),
         netns_notes: config.netns_notes(),
@@ -128,7 +131,7 @@ pub fn open_machine(config: &Config) -> Result<linux::Options, DaemonError> {
 async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
     let mut ending = Ending::listen().map_err(DaemonError::io("signals"))?;
     let options = open_machine(config)?;
-    let machine = Machine { pins: options.datapath.pins(), netns_dir: config.netns_dir.clone() };
+    let machine = Machine { pins: options.datapath.pins(), netns_dir: config.netns_dir.clone(), fills: Arc::default() };
     let store = Arc::new(Store::open(&config.store())?);
 
     let (status_sender, status) = watch::channel(Arc::new(Status::default()));
@@ -158,7 +161,7 @@ async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
         () = closed(status.clone()) => return Err(DaemonError::ReconcilerStopped),
     }
     tokio::spawn(events::follow_kernel(Arc::clone(&bus), machine.pins.clone(), store.subscribe()));
-    tokio::spawn(collect_garbage(machine.pins.clone()));
+    tokio::spawn(collect_garbage(machine.clone()));
 
     let listener = api::server::bind(&config.socket(), group)?;
     let router = api::router(Arc::new(Api {
@@ -277,18 +280,24 @@ async fn end(stop: &watch::Sender<bool>, thread: JoinHandle<()>) -> Result<(), D
     }
 }
 
-async fn collect_garbage(pins: PathBuf) {
-    let mut ticks = tokio::time::interval(GARBAGE_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn collect_garbage(machine: Machine) {
     loop {
-        ticks.tick().await;
-        let pins = pins.clone();
-        match tokio::task::spawn_blocking(move || Reader::open(&pins)?.collect_garbage()).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(entries)) => tracing::debug!(entries, "flows that were over"),
-            Ok(Err(error)) => tracing::warn!(%error, "flows that are over stay for now"),
+        let pins = machine.pins.clone();
+        let rest = match tokio::task::spawn_blocking(move || garbage::collect(&pins)).await {
+            Ok(Ok(pass)) => {
+                if pass.deleted > 0 {
+                    tracing::debug!(?pass, "flows that were over");
+                }
+                machine.fills.note(fill::FLOWS, pass.entries, pass.cost);
+                pass.rest()
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "flows that are over stay for now");
+                Pass::default().rest()
+            }
             Err(_ending) => return,
-        }
+        };
+        tokio::time::sleep(rest).await;
     }
 }
 

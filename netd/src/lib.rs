@@ -61,7 +61,7 @@
 //! Lowest first; a module uses only what stands before it:
 //!
 //! `netd-common` · [`model`] · [`config`], [`mod@tuple`] · [`instance`], [`logging`], [`notify`] ·
-//! `reconcile::{target, observed, lower, plan, op, status}` · [`store`], [`kernel`] · `reconcile::{pass, run}`,
+//! `reconcile::{target, observed, lower, pool, plan, op, status}` · [`store`], [`kernel`] · `reconcile::{pass, run}`,
 //! [`events`], [`files`] · [`api`] · [`daemon`] · [`check`], [`cleanup`].
 //!
 //! # Where to look
@@ -77,6 +77,7 @@
 //! | When is a step tried again? | `reconcile/pass.rs`; when is the kernel looked at: `reconcile/run.rs` |
 //! | How is a link, route, address or namespace made? | `kernel/netlink/`, `kernel/netns/` |
 //! | How do programs and maps get into the kernel? | `kernel/datapath.rs`, `kernel/pins.rs`; what are they attached to: `kernel/attachments.rs` |
+//! | When is a flow forgotten? | `kernel/garbage.rs` (over), `kernel/purge.rs` (its container, port or address is gone) |
 //! | What happens to a packet? | `netd-ebpf/src/lib.rs` |
 //! | What does a map hold? | `netd-common/src/`, one family of types a file |
 //! | What does a path of the API do? | `api/`, one file per resource; `docs/api.md` lists them |

@@ -20,6 +20,7 @@ use futures_util::{StreamExt as _, stream};
 use netd_common::flow::{Flow, FlowKey, REPLY};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -80,23 +81,23 @@ async fn flush<H: Host>(
 /// Sends the array, piece by piece. `names` are the containers by endpoint number; flows of others are listed if `all`.
 fn write_array<H: Host>(host: &H, names: &BTreeMap<u32, String>, all: bool, pieces: &mpsc::Sender<io::Result<Bytes>>) {
     let now_ns = host.monotonic_ns();
-    let mut piece = Vec::with_capacity(PIECE_SIZE);
+    let mut piece = Vec::new();
     let mut separator = b'[';
-    let mut reader_is_there = true;
     let read = host.flows(&mut |key, flow| {
         let name = names.get(&flow.owner);
-        if flow.flags & REPLY != 0 || name.is_none() && !all || !reader_is_there {
-            return;
+        if flow.flags & REPLY != 0 || name.is_none() && !all {
+            return ControlFlow::Continue(());
         }
         piece.push(separator);
         separator = b',';
-        if let Err(error) = serde_json::to_writer(&mut piece, &record(key, flow, name, now_ns)) {
-            reader_is_there = pieces.blocking_send(Err(error.into())).is_ok();
-        }
-        if piece.len() >= PIECE_SIZE {
-            let full = std::mem::replace(&mut piece, Vec::with_capacity(PIECE_SIZE));
-            reader_is_there = pieces.blocking_send(Ok(full.into())).is_ok();
-        }
+        let written = serde_json::to_writer(&mut piece, &record(key, flow, name, now_ns));
+        let sent = match written {
+            Ok(()) if piece.len() < PIECE_SIZE => Ok(()),
+            Ok(()) => pieces.blocking_send(Ok(std::mem::take(&mut piece).into())),
+            Err(error) => pieces.blocking_send(Err(error.into())),
+        };
+        // Nobody listens any more, or what came is of no use to them.
+        if sent.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if separator == b'[' {
         piece.push(separator);

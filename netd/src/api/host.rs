@@ -1,14 +1,18 @@
 //! What does the API ask of the machine itself, past the reconciler?
 
-use crate::kernel::flows::{MapFill, Reader};
+use crate::kernel::fill::{self, Fills, MapFill};
+use crate::kernel::flows::Reader;
 use crate::kernel::traffic::{self, Traffic};
 use crate::kernel::{flows, netns, sockets};
 use crate::model::command::{HostSocket, NamespaceAt};
 use netd_common::drop::{Counter, DropReason, Hook, Outcome};
 use netd_common::flow::{Flow, FlowKey};
+use netd_common::limits::SNAT_TRIES_BUCKETS;
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Blocking questions, asked away from the runtime's workers. [`Linux`] answers for this machine; tests have their own.
 pub trait Host: std::fmt::Debug + Send + Sync + 'static {
@@ -35,11 +39,11 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
 
     fn namespace_at(&self, path: &Path) -> NamespaceAt;
 
-    /// Calls `each` for every entry of the flow table.
+    /// Calls `each` for every flow, with its opener's entry, until it breaks off.
     ///
     /// # Errors
     /// When the table is not readable.
-    fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()>;
+    fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow) -> ControlFlow<()>) -> io::Result<()>;
 
     /// Forgets the flows of these endpoints, or all; how many that were.
     ///
@@ -62,6 +66,12 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
     /// When the counters are not readable.
     fn drops(&self, endpoints: &BTreeSet<u32>) -> io::Result<Vec<(DropReason, Counter)>>;
 
+    /// How many flows found their source port after how many tries.
+    ///
+    /// # Errors
+    /// When the counters are not readable.
+    fn tries(&self) -> io::Result<[u64; SNAT_TRIES_BUCKETS]>;
+
     /// What an interface in the namespace at `path` has received and sent.
     ///
     /// # Errors
@@ -81,6 +91,8 @@ pub struct Linux {
     /// Where the maps are pinned. They are opened at each question, since the reconciler may make them anew.
     pub pins: PathBuf,
     pub netns_dir: PathBuf,
+    /// How full the maps were lately.
+    pub fills: Arc<Fills>,
 }
 
 impl Host for Linux {
@@ -106,12 +118,14 @@ impl Host for Linux {
         netns::namespace_at(path)
     }
 
-    fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
+    fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow) -> ControlFlow<()>) -> io::Result<()> {
         Reader::open(&self.pins)?.connections(each)
     }
 
     fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
-        Reader::open(&self.pins)?.flush(endpoints)
+        let flushed = Reader::open(&self.pins)?.flush(endpoints)?;
+        self.fills.forget(fill::FLOWS);
+        Ok(flushed)
     }
 
     fn monotonic_ns(&self) -> u64 {
@@ -126,11 +140,15 @@ impl Host for Linux {
         Reader::open(&self.pins)?.drops(endpoints)
     }
 
+    fn tries(&self) -> io::Result<[u64; SNAT_TRIES_BUCKETS]> {
+        Reader::open(&self.pins)?.tries()
+    }
+
     fn traffic(&self, path: &Path, interface: &str) -> io::Result<Traffic> {
         traffic::of(path, interface)
     }
 
     fn fill(&self) -> io::Result<Vec<MapFill>> {
-        Reader::open(&self.pins)?.fill()
+        self.fills.look(&self.pins)
     }
 }

@@ -3,11 +3,12 @@
 //! JSON in, JSON out; one file per resource; `docs/api.md` lists them. A change returns when the datapath has it.
 //! Limits: a body has at most [`BODY_SIZE_MAX`] bytes, a server at most [`CONNECTIONS_MAX`] connections (past it callers
 //! wait to be accepted) and [`STREAMS_MAX`] answers that stream (past it they are refused); lists that may be long
-//! are streamed, never collected.
+//! are streamed, never collected, and a caller who takes nothing of one for ten minutes is let go.
 
 pub mod change;
 pub mod client;
 pub mod containers;
+pub mod elements;
 pub mod error;
 pub mod events;
 pub mod extract;

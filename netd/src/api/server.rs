@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Sleep;
 
 /// Who may use the socket: its owner (root) and its group.
 const MODE: u32 = 0o660;
@@ -30,6 +32,10 @@ pub enum BindError {
     #[error("the socket {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
+
+/// How long a caller may take nothing of an answer that waits: then the connection ends, and with it what is kept for it.
+/// Long enough for somebody who reads the first page of a list.
+const STALL_MAX: Duration = Duration::from_mins(10);
 
 /// Listens at `path`, in place of a socket that nobody answers at. At no moment can others than root and `group`
 /// connect, and at no moment is there half a socket. Must be called in a runtime.
@@ -63,7 +69,7 @@ pub fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, BindError> 
 /// # Errors
 /// When the socket fails.
 pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let bounded = Bounded { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+    let bounded = Bounded { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)), stall_max: STALL_MAX };
     let stopped = async move {
         // The sender is gone: that is the end, too.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -75,6 +81,7 @@ pub async fn serve(listener: UnixListener, router: Router, mut stop: watch::Rece
 struct Bounded {
     listener: UnixListener,
     permits: Arc<Semaphore>,
+    stall_max: Duration,
 }
 
 impl Listener for Bounded {
@@ -85,7 +92,7 @@ impl Listener for Bounded {
         // The semaphore is never closed; if it were, admitting without a permit is better than hanging.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Admitted { stream, _permit: permit }, address)
+        (Admitted { stream, stall_max: self.stall_max, stalled: None, _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -96,6 +103,9 @@ impl Listener for Bounded {
 /// A connection and its place among [`CONNECTIONS_MAX`].
 struct Admitted {
     stream: UnixStream,
+    stall_max: Duration,
+    /// Ends when the caller has taken nothing for too long; none while it takes what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -111,7 +121,13 @@ impl AsyncRead for Admitted {
 
 impl AsyncWrite for Admitted {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(context, bytes) {
+            self.stalled = None;
+            return Poll::Ready(written);
+        }
+        let stall_max = self.stall_max;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
+        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -137,6 +153,28 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("a socket").permissions().mode() & 0o777, MODE);
         assert!(matches!(bind(&path, None), Err(BindError::Answered(_))));
         drop(live);
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_takes_nothing_is_let_go_and_one_who_does_is_not() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let admitted = |stall_max| {
+            let (stream, caller) = UnixStream::pair().expect("sockets");
+            (Admitted { stream, stall_max, stalled: None, _permit: None }, caller)
+        };
+        // More than the sockets hold.
+        let answer = vec![0; 8 * 1024 * 1024];
+        let (mut stalling, caller) = admitted(Duration::from_millis(10));
+        let error = stalling.write_all(&answer).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(caller);
+        let (mut answering, mut caller) = admitted(STALL_MAX);
+        let expected = answer.len();
+        let written = tokio::spawn(async move { answering.write_all(&answer).await });
+        let mut taken = Vec::new();
+        caller.read_to_end(&mut taken).await.expect("the answer");
+        written.await.expect("it ended").expect("it was taken");
+        assert_eq!(taken.len(), expected);
     }
 
     #[tokio::test]

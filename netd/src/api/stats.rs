@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use netd_common::drop::{Counter, Hook};
+use netd_common::limits::SNAT_TRIES_BUCKETS;
 use std::sync::Arc;
 
 pub fn routes<H: Host>() -> Router<Arc<Api<H>>> {
@@ -54,9 +55,40 @@ fn record(hook: &str, outcome: &str, counter: Counter) -> StatsRecord {
 }
 
 async fn of_programs<H: Host>(api: Arc<Api<H>>) -> Result<Json<Vec<StatsRecord>>, Error> {
-    let mut counters =
-        blocking(move || api.host.counters().map_err(|source| Error::Host { what: "the counters", source })).await?;
+    let read = blocking(move || {
+        let both = api.host.counters().and_then(|counters| Ok((counters, api.host.tries()?)));
+        both.map_err(|source| Error::Host { what: "the counters", source })
+    });
+    let (mut counters, tries) = read.await?;
     counters.sort_by_key(|(hook, outcome, _)| (*hook, *outcome));
-    let records = counters.into_iter().map(|(hook, outcome, counter)| record(hook.name(), outcome.name(), counter));
-    Ok(Json(records.collect()))
+    let counters = counters.into_iter().map(|(hook, outcome, counter)| record(hook.name(), outcome.name(), counter));
+    let tries = (0..).zip(tries).filter(|(_, flows)| *flows != 0);
+    let tries = tries.map(|(bucket, packets)| record(SNAT_TRIES, &tries_name(bucket), Counter { packets, bytes: 0 }));
+    Ok(Json(counters.chain(tries).collect()))
+}
+
+/// What stands in place of a hook where flows are counted by the tries that their source port took.
+const SNAT_TRIES: &str = "snat_tries";
+
+/// The tries that a bucket of `SNAT_TRIES` stands for: twice as many as the one before it; the last is for no port at all.
+fn tries_name(bucket: u32) -> String {
+    match bucket {
+        0 => "1".to_owned(),
+        1 => "2".to_owned(),
+        _ if bucket as usize + 1 == SNAT_TRIES_BUCKETS => "none".to_owned(),
+        _ => format!("{}-{}", (1 << (bucket - 1)) + 1, 1 << bucket),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netd_common::limits::SNAT_TRIES_MAX;
+
+    #[test]
+    fn the_buckets_reach_as_far_as_the_tries() {
+        let names: Vec<_> = (0..SNAT_TRIES_BUCKETS as u32).map(tries_name).collect();
+        assert_eq!(names, ["1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "none"]);
+        assert!(names.contains(&format!("65-{SNAT_TRIES_MAX}")));
+    }
 }

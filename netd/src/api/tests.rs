@@ -1,7 +1,7 @@
 //! The whole API over a real store, a machine that is made up, and a reconciler that is always done.
 
 use super::*;
-use crate::kernel::flows::MapFill;
+use crate::kernel::fill::MapFill;
 use crate::kernel::traffic::Traffic;
 use crate::model::command::{Command, Context, HostSocket, NamespaceAt};
 use crate::model::state::{Protocol, PublishKey};
@@ -13,9 +13,11 @@ use http_body_util::BodyExt as _;
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropReason, Hook, Outcome};
 use netd_common::flow::{ANSWERED, Flow, FlowKey, REPLY};
+use netd_common::limits::SNAT_TRIES_BUCKETS;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use tower::ServiceExt as _;
@@ -56,8 +58,8 @@ impl Host for Machine {
         if is_gone { NamespaceAt::Nothing } else { NamespaceAt::Other }
     }
 
-    fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
-        self.flows.iter().for_each(|(key, flow)| each(key, flow));
+    fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow) -> ControlFlow<()>) -> io::Result<()> {
+        let _until_it_breaks_off = self.flows.iter().try_for_each(|(key, flow)| each(key, flow));
         if self.broken { Err(io::Error::other("no such map")) } else { Ok(()) }
     }
 
@@ -76,6 +78,10 @@ impl Host for Machine {
     fn drops(&self, endpoints: &BTreeSet<u32>) -> io::Result<Vec<(DropReason, Counter)>> {
         let counter = Counter { packets: endpoints.len() as u64, bytes: 60 };
         Ok(vec![(DropReason::SpoofedSource, counter)])
+    }
+
+    fn tries(&self) -> io::Result<[u64; SNAT_TRIES_BUCKETS]> {
+        Ok([7, 0, 2, 0, 0, 0, 0, 0, 1])
     }
 
     fn traffic(&self, path: &Path, interface: &str) -> io::Result<Traffic> {
@@ -546,7 +552,10 @@ async fn counters_come_in_the_order_of_the_programs() {
     let world = World::new(Machine::default());
     let (_, records) = world.ask("GET", "/v1/stats", Value::Null).await;
     let outcomes: Vec<_> = records.as_array().into_iter().flatten().map(|record| record["outcome"].as_str()).collect();
-    assert_eq!(outcomes, [Some("redirected"), Some("NoRoute"), Some("passed")]);
+    assert_eq!(outcomes[..3], [Some("redirected"), Some("NoRoute"), Some("passed")]);
+    let tries =
+        |outcome: &str, packets: u64| json!({"hook": "snat_tries", "outcome": outcome, "packets": packets, "bytes": 0});
+    assert_eq!(records.as_array().map(|all| &all[3..]), Some(&[tries("1", 7), tries("3-4", 2), tries("none", 1)][..]));
 }
 
 #[tokio::test]

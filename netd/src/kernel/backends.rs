@@ -44,7 +44,7 @@ fn udp_publish(selector: &FlowSelector) -> Option<PublishKey> {
     match selector {
         FlowSelector::Publish { key, endpoint: _ } => (key.protocol == UDP).then_some(*key),
         // Its published ports go with it, and have selectors of their own.
-        FlowSelector::Endpoint(_) => None,
+        FlowSelector::Endpoint(_) | FlowSelector::Source(_) => None,
     }
 }
 

@@ -1,9 +1,8 @@
 //! Which calls of bpf(2) does aya not make for us?
 //!
-//! Reading and emptying a map in batches (Linux 5.6), and links of any type: made by interface index, since a name may be
-//! another's by the time it is used; updated in place; asked what they are attached to; pinned again.
+//! Links of any type: made by interface index, since a name may be another's by the time it is used; updated in place;
+//! asked what they are attached to; pinned again. Maps in bulk are the business of [`super::batch`].
 
-use netd_common::flow::FlowKey;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -14,30 +13,10 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
-const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
 const BPF_LINK_TYPE_TCX: u32 = 11;
-
-/// Entries asked for in one call.
-const BATCH_MAX: usize = 4096;
-/// The kernel's place in a map: a bucket's number for hash maps, at most a key.
-type Cursor = [u8; size_of::<FlowKey>()];
-
-/// The `batch` member of `union bpf_attr`.
-#[repr(C)]
-struct BatchAttr {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
-}
 
 /// The `BPF_MAP_*_ELEM` member of `union bpf_attr`.
 #[repr(C)]
@@ -178,104 +157,6 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     unsafe { Ok(OwnedFd::from_raw_fd(bpf(BPF_OBJ_GET, &mut attr)?)) }
 }
 
-/// Calls `each` for the entries of a hash map. Entries that come or go meanwhile may be missed or seen twice.
-///
-/// # Errors
-/// Those of `BPF_MAP_LOOKUP_BATCH`.
-pub fn for_each<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, mut each: impl FnMut(&K, &V)) -> io::Result<()> {
-    for_each_chunk(map, size_of::<K>(), size_of::<V>(), |keys, values, count| {
-        for index in 0..count {
-            // SAFETY: the kernel has filled `count` keys and values of these sizes, and any bytes are a legal Pod; a
-            // buffer of bytes is not aligned for them.
-            let (key, value) = unsafe {
-                (
-                    keys.as_ptr().cast::<K>().add(index).read_unaligned(),
-                    values.as_ptr().cast::<V>().add(index).read_unaligned(),
-                )
-            };
-            each(&key, &value);
-        }
-    })
-}
-
-/// Reads a hash map in batches: keys, values, how many.
-fn for_each_chunk(
-    map: BorrowedFd<'_>,
-    key_size: usize,
-    value_size: usize,
-    mut each: impl FnMut(&[u8], &[u8], usize),
-) -> io::Result<()> {
-    let mut keys = vec![0_u8; key_size * BATCH_MAX];
-    let mut values = vec![0_u8; value_size * BATCH_MAX];
-    let mut cursor: Cursor = [0; size_of::<Cursor>()];
-    let mut is_first = true;
-    loop {
-        let mut next: Cursor = [0; size_of::<Cursor>()];
-        let mut attr = BatchAttr {
-            in_batch: if is_first { 0 } else { cursor.as_ptr() as u64 },
-            out_batch: next.as_mut_ptr() as u64,
-            keys: keys.as_mut_ptr() as u64,
-            values: values.as_mut_ptr() as u64,
-            count: BATCH_MAX as u32,
-            map_fd: fd_of(map),
-            elem_flags: 0,
-            flags: 0,
-        };
-        // SAFETY: the buffers hold `count` keys and values of the map's sizes, and a cursor of any hash map.
-        let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
-        let is_end = match &result {
-            Ok(_) => false,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
-            Err(_) => return result.map(drop),
-        };
-        each(&keys, &values, attr.count as usize);
-        if is_end {
-            return Ok(());
-        }
-        cursor = next;
-        is_first = false;
-    }
-}
-
-/// Deletes these entries of a hash map; that one is not there is as good.
-///
-/// # Errors
-/// Those of `BPF_MAP_DELETE_BATCH`.
-pub fn delete_all<K: aya::Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
-    let mut rest = keys;
-    while !rest.is_empty() {
-        let mut attr = BatchAttr {
-            in_batch: 0,
-            out_batch: 0,
-            keys: rest.as_ptr() as u64,
-            values: 0,
-            count: rest.len().min(BATCH_MAX) as u32,
-            map_fd: fd_of(map),
-            elem_flags: 0,
-            flags: 0,
-        };
-        // SAFETY: there are at least `count` keys, plain data of the map's key size.
-        let deleted = match unsafe { bpf(BPF_MAP_DELETE_BATCH, &mut attr) } {
-            Ok(_) => attr.count as usize,
-            // The call ends at a key that is not there, and counts those before it.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => attr.count as usize + 1,
-            Err(error) => return Err(error),
-        };
-        rest = rest.get(deleted..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// How many entries a hash map has, counted by its keys.
-///
-/// # Errors
-/// Those of `BPF_MAP_LOOKUP_BATCH`.
-pub fn count(map: BorrowedFd<'_>, key_size: usize, value_size: usize) -> io::Result<u64> {
-    let mut entries = 0;
-    for_each_chunk(map, key_size, value_size, |_, _, count| entries += count as u64)?;
-    Ok(entries)
-}
-
 /// The value of an array's first element.
 ///
 /// # Errors
@@ -324,7 +205,7 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     Ok(LinkInfo { program_id: info.program_id, target })
 }
 
-fn fd_of(fd: BorrowedFd<'_>) -> u32 {
+pub(super) fn fd_of(fd: BorrowedFd<'_>) -> u32 {
     // A descriptor is never negative.
     fd.as_raw_fd().unsigned_abs()
 }
@@ -332,7 +213,7 @@ fn fd_of(fd: BorrowedFd<'_>) -> u32 {
 /// # Safety
 ///
 /// `attr` must be the member of `union bpf_attr` that `command` reads, and its pointers valid as the command needs.
-unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
+pub(super) unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }

@@ -8,20 +8,22 @@ use super::attachments::{Attachments, program_of};
 use super::bpf;
 use super::pins::{self, MAPS, Pins};
 use super::purge::Doomed;
-use super::{mounts, sockets};
+use super::{batch, forget, mounts, sockets};
 use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::{EndpointEntry, FdbEntry, Port, Target};
-use aya::maps::{Array, HashMap, Map, MapData, MapInfo, MapType};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, MapType};
 use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
+use netd_common::Addr;
 use netd_common::endpoint;
 use netd_common::fdb::{self, FdbKey};
-use netd_common::flow::{Flow, FlowKey};
+use netd_common::flow::{Flow, FlowKey, Timeouts};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
@@ -88,11 +90,20 @@ impl Datapath {
         Array::<_, Globals>::try_from(datapath.map_mut("GLOBALS")?)
             .and_then(|mut map| map.set(0, globals, 0))
             .map_err(io::Error::other)?;
-        for (key, flow) in former_flows {
-            datapath.insert("FLOWS", key, flow)?;
+        if let Some(former) = former_flows {
+            datapath.copy_flows(&former)?;
         }
         datapath.pin_again()?;
         Ok(datapath)
+    }
+
+    fn copy_flows(&mut self, former: &MapData) -> io::Result<()> {
+        batch::for_each_batch(former.fd().as_fd(), |keys: &[FlowKey], flows: &[Flow]| {
+            for (key, flow) in keys.iter().zip(flows) {
+                self.insert("FLOWS", *key, *flow)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     fn load_programs(&mut self) -> io::Result<()> {
@@ -138,6 +149,12 @@ impl Datapath {
         self.for_each("UPLINKS", |ifindex, _: &u32| {
             target.uplinks.insert(indexed_name(*ifindex, name_of));
         })?;
+        self.for_each("TIMEOUTS", |network, timeouts| {
+            target.timeouts.insert(*network, *timeouts);
+        })?;
+        self.for_each("SNAT_POOLS", |key, address| {
+            target.snat_pools.insert(*key, *address);
+        })?;
         // Thousands of links run a few programs, and the answer takes a look at every program of the machine.
         let mut known = BTreeMap::new();
         for (attachment, program_id) in self.attachments.observe(&link_of)? {
@@ -179,6 +196,9 @@ impl Datapath {
                 Err(_) => Ok(()),
             },
             Op::PurgeFlows(selectors) => self.purge(selectors),
+            Op::PurgeSources(addresses) => {
+                self.purge(&addresses.iter().copied().map(FlowSelector::Source).collect::<Vec<_>>())
+            }
             Op::Detach(attachment) => self.attachments.detach(attachment, &index_of),
             Op::Attach(attachment) => {
                 let program = self.program_fd(program_of(attachment))?;
@@ -202,6 +222,10 @@ impl Datapath {
                 self.insert("ENDPOINTS", *key, value)
             }
             Op::SetPublish(key, publish) => self.insert("PUBLISHED", *key, *publish),
+            Op::SetTimeouts(network, timeouts) => self.insert("TIMEOUTS", *network, *timeouts),
+            Op::RemoveTimeouts(network) => self.remove::<_, Timeouts>("TIMEOUTS", network),
+            Op::SetPooled(key, address) => self.insert("SNAT_POOLS", *key, *address),
+            Op::RemovePooled(key) => self.remove::<_, Addr>("SNAT_POOLS", key),
             Op::DeleteRoute(_)
             | Op::DeleteGateway(_)
             | Op::DeleteLink(_)
@@ -278,16 +302,10 @@ impl Datapath {
         Ok((&ids & &shared, constants))
     }
 
-    fn purge(&mut self, selectors: &[FlowSelector]) -> io::Result<()> {
+    fn purge(&self, selectors: &[FlowSelector]) -> io::Result<()> {
         let doomed = Doomed::new(selectors);
-        let mut keys = Vec::new();
-        self.for_each("FLOWS", |key: &FlowKey, flow: &Flow| {
-            if doomed.contains(key, flow) {
-                // The partner has its own turn too: a packet between the two would have written it again.
-                keys.extend([*key, flow.partner_key(key)]);
-            }
-        })?;
-        bpf::delete_all(data_of(self.map("FLOWS")?)?.fd().as_fd(), &keys)
+        let flows = data_of(self.map("FLOWS")?)?.fd().as_fd();
+        forget::forget(flows, |key, flow| doomed.contains(key, flow)).map(drop)
     }
 
     fn map(&self, name: &str) -> io::Result<&Map> {
@@ -303,21 +321,26 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses to read.
     pub fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
-        bpf::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
+        batch::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
     }
 
     fn insert<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) -> io::Result<()> {
-        HashMap::<_, K, V>::try_from(self.map_mut(name)?)
-            .and_then(|mut map| map.insert(key, value, 0))
-            .map_err(|error| io::Error::other(format!("{name}: {error}")))
+        HashMap::<_, K, V>::try_from(self.map_mut(name)?).and_then(|mut map| map.insert(key, value, 0)).map_err(
+            |error| match &error {
+                MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                    io::Error::other(format!("the map {name} is full"))
+                }
+                _ => io::Error::other(format!("{name}: {error}")),
+            },
+        )
     }
 
     /// Removes an entry; that there was none is as good.
     fn remove<K: Pod, V: Pod>(&mut self, name: &str, key: &K) -> io::Result<()> {
         let mut map: HashMap<_, K, V> = HashMap::try_from(self.map_mut(name)?).map_err(io::Error::other)?;
         match map.remove(key) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(io::Error::other(format!("{name}: {error}"))),
         }
     }
@@ -373,25 +396,14 @@ const fn fdb_key(network: u32, mac: [u8; 6]) -> FdbKey {
 }
 
 const fn port_of(value: &endpoint::Port) -> Port {
-    let endpoint::Port {
-        ipv4,
-        ipv6,
-        gateway4,
-        gateway6,
-        network,
-        endpoint,
-        flags,
-        mac,
-        gateway_mac,
-        pool4: _,
-        pool6: _,
-    } = *value;
-    Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac }
+    let endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac, pool4, pool6 } =
+        *value;
+    Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac, pool4, pool6 }
 }
 
 const fn port_value(port: &Port) -> endpoint::Port {
-    let Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac } = *port;
-    endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac, pool4: 0, pool6: 0 }
+    let Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac, pool4, pool6 } = *port;
+    endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac, pool4, pool6 }
 }
 
 /// The end of the verifier's log, where the reason is, behind the error itself.

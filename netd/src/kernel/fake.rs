@@ -79,6 +79,7 @@ impl Fake {
             | Op::RemoveLocalAddress(_)
             | Op::RemoveUplink(_)
             | Op::PurgeFlows(_)
+            | Op::PurgeSources(_)
             | Op::Detach(_)
             | Op::DeleteRoute(_)
             | Op::DeleteGateway(_)
@@ -89,6 +90,10 @@ impl Fake {
             | Op::Attach(Attachment::SockAddr(_))
             | Op::SetLocalAddress(_)
             | Op::SetPublish(..)
+            | Op::SetTimeouts(..)
+            | Op::RemoveTimeouts(_)
+            | Op::SetPooled(..)
+            | Op::RemovePooled(_)
             | Op::Renew(_) => true,
         }
     }

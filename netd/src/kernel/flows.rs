@@ -1,46 +1,29 @@
 //! What do the flow table, the counters and the event ring hold?
 //!
-//! Reads the pinned maps beside the reconciler, for the API; and collects the garbage of the flow table.
+//! Reads the pinned maps beside the reconciler, for the API.
 
-use super::bpf;
-use super::datapath::COLLECTOR;
-use super::purge::{Dialled, Doomed};
+use super::purge::Doomed;
+use super::{batch, forget};
 use crate::reconcile::op::FlowSelector;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome, counter_index};
 use netd_common::event::Event;
-use netd_common::flow::{Flow, FlowKey, Nominee, REPLY, Timeouts};
-use netd_common::limits::NOMINEES_MAX;
-use netd_common::publish::{Publish, PublishKey};
-use std::collections::BTreeSet;
+use netd_common::flow::{Flow, FlowKey, REPLY};
+use netd_common::limits::SNAT_TRIES_BUCKETS;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use tokio::io::unix::AsyncFd;
-
-/// The maps whose fill is of interest, and which can be full.
-const FILLING: [&str; 7] = ["ENDPOINTS", "PORTS_BY_IF", "FDB", "PUBLISHED", "LOCAL_ADDRS", "FLOWS", "SOCK_ORIGIN"];
-/// Bytes in front of the nominees of a run: the kernel wants an Ethernet header (`BPF_PROG_TEST_RUN`).
-const ETHERNET_SIZE: usize = 14;
-
-/// How full a map is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MapFill {
-    pub name: String,
-    pub entries: u64,
-    pub max: u64,
-}
 
 /// Handles of the pinned maps of one instance. Safe to use from any thread.
 pub struct Reader {
     flows: MapData,
     by_key: HashMap<MapData, FlowKey, Flow>,
-    published: HashMap<MapData, PublishKey, Publish>,
     counters: PerCpuArray<MapData, Counter>,
     drops: PerCpuHashMap<MapData, DropKey, Counter>,
-    filling: Vec<(&'static str, MapData)>,
-    collector: SchedClassifier,
+    tries: PerCpuArray<MapData, u64>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -57,24 +40,14 @@ impl Reader {
     pub fn open(pins: &Path) -> io::Result<Self> {
         let open = |name: &str| MapData::from_pin(pins.join(name)).map_err(io::Error::other);
         let counters = Map::PerCpuArray(open("COUNTERS")?);
-        let filling = FILLING.into_iter().map(|name| Ok((name, open(name)?))).collect::<io::Result<_>>()?;
+        let tries = Map::PerCpuArray(open("SNAT_TRIES")?);
         Ok(Self {
             flows: open("FLOWS")?,
             by_key: HashMap::try_from(Map::LruHashMap(open("FLOWS")?)).map_err(io::Error::other)?,
-            published: HashMap::try_from(Map::HashMap(open("PUBLISHED")?)).map_err(io::Error::other)?,
             counters: PerCpuArray::try_from(counters).map_err(io::Error::other)?,
+            tries: PerCpuArray::try_from(tries).map_err(io::Error::other)?,
             drops: PerCpuHashMap::try_from(Map::PerCpuLruHashMap(open("DROPS")?)).map_err(io::Error::other)?,
-            filling,
-            collector: SchedClassifier::from_pin(pins.join("programs").join(COLLECTOR)).map_err(io::Error::other)?,
         })
-    }
-
-    /// Calls `each` for every entry of the flow table; entries that come or go meanwhile may be missed.
-    ///
-    /// # Errors
-    /// When the kernel refuses to read.
-    pub fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
-        bpf::for_each(self.flows.fd().as_fd(), each)
     }
 
     /// Forgets the flows of these endpoints, or all; returns how many that were. A flow whose packets go on is opened
@@ -83,46 +56,31 @@ impl Reader {
     /// # Errors
     /// When the kernel refuses to read or to delete.
     pub fn flush(&self, endpoints: Option<&BTreeSet<u32>>) -> io::Result<u64> {
-        let Some(endpoints) = endpoints else { return self.forget_if(|_, _| true) };
+        let table = self.flows.fd().as_fd();
+        let Some(endpoints) = endpoints else { return forget::forget(table, |_, _| true) };
         let selectors: Vec<FlowSelector> = endpoints.iter().copied().map(FlowSelector::Endpoint).collect();
-        self.forget(&Doomed::new(&selectors))
+        let doomed = Doomed::new(&selectors);
+        forget::forget(table, |key, flow| doomed.contains(key, flow))
     }
 
-    fn forget(&self, doomed: &Doomed) -> io::Result<u64> {
-        self.forget_if(|key, flow| doomed.contains(key, flow))
-    }
-
-    fn forget_if(&self, goes: impl Fn(&FlowKey, &Flow) -> bool) -> io::Result<u64> {
-        let mut doomed = Vec::new();
-        let mut flows = 0;
-        self.flows(&mut |key, flow| {
-            if goes(key, flow) {
-                flows += u64::from(flow.flags & REPLY == 0);
-                // The partner has its own turn too: a packet between the two would have written it again.
-                doomed.extend([*key, flow.partner_key(key)]);
-            }
-        })?;
-        bpf::delete_all(self.flows.fd().as_fd(), &doomed)?;
-        Ok(flows)
-    }
-
-    /// Calls `each` for every flow once: with its opener's entry, and what both directions have used in it.
+    /// Calls `each` for every flow once: with its opener's entry, and what both directions have used in it; until it
+    /// breaks off.
     ///
     /// # Errors
     /// When the kernel refuses to read.
-    pub fn connections(&self, each: &mut dyn FnMut(&FlowKey, &Flow)) -> io::Result<()> {
-        self.flows(&mut |key, flow| {
-            if flow.flags & REPLY != 0 {
-                return;
-            }
-            let mut both = *flow;
-            // Without a partner, lost to the LRU for a moment, what the opener has used is all that is known.
-            if let Ok(partner) = self.by_key.get(&flow.partner_key(key), 0) {
-                both.packets = both.packets.wrapping_add(partner.packets);
-                both.bytes = both.bytes.wrapping_add(partner.bytes);
-                both.seen_ns = both.seen_ns.max(partner.seen_ns);
-            }
-            each(key, &both);
+    pub fn connections(&self, each: &mut dyn FnMut(&FlowKey, &Flow) -> ControlFlow<()>) -> io::Result<()> {
+        batch::for_each_batch(self.flows.fd().as_fd(), |keys: &[FlowKey], flows: &[Flow]| {
+            let mut openers = keys.iter().zip(flows).filter(|(_, flow)| flow.flags & REPLY == 0);
+            Ok(openers.try_for_each(|(key, flow)| {
+                let mut both = *flow;
+                // Without a partner, lost to the LRU for a moment, what the opener has used is all that is known.
+                if let Ok(partner) = self.by_key.get(&flow.partner_key(key), 0) {
+                    both.packets = both.packets.wrapping_add(partner.packets);
+                    both.bytes = both.bytes.wrapping_add(partner.bytes);
+                    both.seen_ns = both.seen_ns.max(partner.seen_ns);
+                }
+                each(key, &both)
+            }))
         })
     }
 
@@ -166,52 +124,50 @@ impl Reader {
         Ok(drops)
     }
 
-    /// # Errors
-    /// When the kernel refuses to read.
-    pub fn fill(&self) -> io::Result<Vec<MapFill>> {
-        self.filling
-            .iter()
-            .map(|(name, map)| {
-                let info = map.info().map_err(io::Error::other)?;
-                let entries = bpf::count(map.fd().as_fd(), info.key_size() as usize, info.value_size() as usize)?;
-                Ok(MapFill { name: (*name).to_owned(), entries, max: u64::from(info.max_entries()) })
-            })
-            .collect()
-    }
-
-    /// Deletes the flows that are over, and those whose port is published no more: an agent that was killed may not have
-    /// come to that. Returns how many flows that were. Called every few seconds.
+    /// How many flows to the outside found their source port after how many tries, by the buckets of
+    /// [`netd_common::limits::SNAT_TRIES_BUCKETS`].
     ///
     /// # Errors
-    /// When the kernel refuses to read, to delete or to run the collector.
-    pub fn collect_garbage(&self) -> io::Result<u64> {
-        let now_ns = monotonic_ns();
-        let mut nominees = Vec::new();
-        let mut dialled = Dialled::default();
-        self.flows(&mut |key, flow| {
-            dialled.note(key, flow);
-            if flow.is_expired(key.protocol, &Timeouts::DEFAULT, now_ns) {
-                nominees.push(Nominee { key: *key, seen_ns: flow.seen_ns });
-            }
-        })?;
-        let orphans = dialled.orphans(|key| self.published.get(key, 0).ok().map(|publish| publish.endpoint));
-        let orphaned = if orphans.is_empty() { 0 } else { self.forget(&Doomed::new(&orphans))? };
-        let over: u64 =
-            nominees.chunks(NOMINEES_MAX).map(|chunk| self.run_collector(chunk)).sum::<io::Result<u64>>()?;
-        Ok(orphaned + over)
+    /// When the kernel refuses to read.
+    pub fn tries(&self) -> io::Result<[u64; SNAT_TRIES_BUCKETS]> {
+        let mut sums = [0; SNAT_TRIES_BUCKETS];
+        for (bucket, sum) in (0..).zip(&mut sums) {
+            *sum = self.tries.get(&bucket, 0).map_err(io::Error::other)?.iter().sum();
+        }
+        Ok(sums)
     }
 
-    fn run_collector(&self, nominees: &[Nominee]) -> io::Result<u64> {
-        let mut frame = vec![0; ETHERNET_SIZE];
-        for nominee in nominees {
-            // SAFETY: a Nominee is integers and byte arrays without padding, as `netd_common::layout` asserts.
-            let bytes: [u8; size_of::<Nominee>()] = unsafe { std::mem::transmute(*nominee) };
-            frame.extend_from_slice(&bytes);
+    /// How many packets were dropped because a flow could not be opened.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn refusals(&self) -> io::Result<Refusals> {
+        let mut refusals = Refusals::default();
+        for (_, outcome, Counter { packets, .. }) in self.counters()? {
+            match outcome {
+                Outcome::Dropped(DropReason::SnatExhausted) => refusals.snat_exhausted += packets,
+                Outcome::Dropped(DropReason::FlowTableFull) => refusals.flow_table_full += packets,
+                _ => {}
+            }
         }
-        let run = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() };
-        let result = self.collector.test_run(run).map_err(io::Error::other)?;
-        Ok(u64::from(result.return_value))
+        for entry in &self.drops {
+            let (key, slots) = entry.map_err(io::Error::other)?;
+            if key.reason == DropReason::SnatExhausted as u32 {
+                let packets = slots.iter().map(|slot| slot.packets).sum();
+                refusals.snat_exhausted_by.insert(key.endpoint, packets);
+            }
+        }
+        Ok(refusals)
     }
+}
+
+/// Packets that were dropped because a flow could not be opened, since the maps were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    pub snat_exhausted: u64,
+    /// Those of containers, by endpoint.
+    pub snat_exhausted_by: BTreeMap<u32, u64>,
+    pub flow_table_full: u64,
 }
 
 const fn add(a: Counter, b: Counter) -> Counter {

@@ -89,6 +89,11 @@ impl Linux {
             | Op::SetFdb(..)
             | Op::SetEndpoint(..)
             | Op::SetPublish(..)
+            | Op::SetTimeouts(..)
+            | Op::RemoveTimeouts(_)
+            | Op::SetPooled(..)
+            | Op::RemovePooled(_)
+            | Op::PurgeSources(_)
             | Op::Renew(_) => self.datapath.apply(op, &index_of),
         }
     }
@@ -152,7 +157,13 @@ fn describe(op: &Op) -> String {
         Op::SetLocalAddress(address) => format!("set host address {}", std::net::IpAddr::from(*address)),
         Op::RemoveUplink(name) => format!("remove uplink {name}"),
         Op::SetUplink(name) => format!("set uplink {name}"),
-        Op::PurgeFlows(_) => "purge flows".to_owned(),
+        Op::PurgeFlows(_) | Op::PurgeSources(_) => "purge flows".to_owned(),
+        Op::SetTimeouts(network, _) => format!("set timeouts of network {network}"),
+        Op::RemoveTimeouts(network) => format!("remove timeouts of network {network}"),
+        Op::SetPooled(key, address) => {
+            format!("set SNAT address {} of network {}", std::net::IpAddr::from(*address), key.network)
+        }
+        Op::RemovePooled(key) => format!("remove a SNAT address of network {}", key.network),
         Op::Attach(attachment) => format!("attach {attachment:?}"),
         Op::Detach(attachment) => format!("detach {attachment:?}"),
         Op::Renew(attachment) => format!("renew {attachment:?}"),

@@ -4,11 +4,15 @@
 
 pub mod attachments;
 pub mod backends;
+pub mod batch;
 pub mod bpf;
 pub mod datapath;
 pub mod facts;
 pub mod fake;
+pub mod fill;
 pub mod flows;
+pub mod forget;
+pub mod garbage;
 pub mod linux;
 pub mod mounts;
 pub mod netlink;

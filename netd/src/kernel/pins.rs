@@ -1,12 +1,9 @@
 //! Where are the pins of an instance, and which of them can be used?
 
-use super::bpf;
 use super::datapath::Options;
 use aya::maps::{MapData, MapInfo};
-use netd_common::flow::{Flow, FlowKey};
 use std::fs;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 /// Maps that are pinned under their own names, so that the agent, the programs and `bpftool` find them.
@@ -90,13 +87,13 @@ impl Pins {
     }
 
     /// Removes the pins of maps that differ in type, sizes or room from those of the object: a map made for other
-    /// programs would be read wrongly. Returns the flows of a table that only changes its room.
+    /// programs would be read wrongly. Returns a flow table that only changes its room, for its flows.
     ///
     /// # Errors
     /// When a pin cannot be read or removed.
-    pub fn discard_misfits(&self, object: &[u8], flows_max: u32) -> io::Result<Vec<(FlowKey, Flow)>> {
+    pub fn discard_misfits(&self, object: &[u8], flows_max: u32) -> io::Result<Option<MapData>> {
         let object = aya_obj::Object::parse(object).map_err(io::Error::other)?;
-        let mut flows = Vec::new();
+        let mut flows = None;
         for name in MAPS {
             let path = self.map(name);
             let Some(wanted) = object.maps.get(name) else {
@@ -117,8 +114,7 @@ impl Pins {
                 pinned.max_entries()
             );
             if is_same_shape && name == "FLOWS" {
-                let table = MapData::from_pin(&path).map_err(io::Error::other)?;
-                bpf::for_each(table.fd().as_fd(), |key, flow| flows.push((*key, *flow)))?;
+                flows = Some(MapData::from_pin(&path).map_err(io::Error::other)?);
             }
             remove_file(&path)?;
         }

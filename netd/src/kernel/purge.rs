@@ -12,6 +12,7 @@ pub struct Doomed {
     endpoints: HashSet<u32>,
     /// Endpoint, protocol, address and port of the host.
     publishes: HashSet<(u32, u8, Addr, u16)>,
+    sources: HashSet<Addr>,
 }
 
 impl Doomed {
@@ -26,6 +27,9 @@ impl Doomed {
                 FlowSelector::Publish { key, endpoint } => {
                     doomed.publishes.insert((*endpoint, key.protocol, key.address, key.port));
                 }
+                FlowSelector::Source(address) => {
+                    doomed.sources.insert(*address);
+                }
             }
         }
         doomed
@@ -35,7 +39,11 @@ impl Doomed {
     #[must_use]
     pub fn contains(&self, key: &FlowKey, flow: &Flow) -> bool {
         [flow.owner, flow.endpoint, flow.partner_endpoint].iter().any(|number| self.endpoints.contains(number))
-            || (flow.flags & PUBLISHED != 0 && self.contains_published(key, flow))
+            || if flow.flags & PUBLISHED == 0 {
+                self.sources.contains(&translated_source(key, flow))
+            } else {
+                self.contains_published(key, flow)
+            }
     }
 
     fn contains_published(&self, key: &FlowKey, flow: &Flow) -> bool {
@@ -69,6 +77,11 @@ impl Dialled {
     }
 }
 
+/// The source that the answerer sees.
+const fn translated_source(key: &FlowKey, flow: &Flow) -> Addr {
+    if flow.flags & REPLY == 0 { flow.source } else { key.destination }
+}
+
 /// What the opener dialled, as the exact key of a publish.
 const fn dialled(key: &FlowKey, flow: &Flow) -> PublishKey {
     let (address, port) =
@@ -93,6 +106,31 @@ mod tests {
     const WEB: Addr = Addr::v4([10, 208, 0, 2]);
     const WEB_V6: Addr = Addr::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
 
+    /// A flow from a container to the outside.
+    fn masqueraded() -> [(FlowKey, Flow); 2] {
+        let key = FlowKey {
+            source: Addr::v4([10, 208, 0, 2]),
+            destination: Addr::v4([198, 18, 0, 9]),
+            source_port: 5000,
+            destination_port: 80,
+            protocol: TCP,
+            side: INSIDE,
+            pad: [0; 2],
+        };
+        let flow = Flow {
+            source: HOST,
+            destination: key.destination,
+            source_port: 5000,
+            destination_port: 80,
+            owner: 7,
+            partner_endpoint: 7,
+            partner_side: OUTSIDE,
+            ..Flow::default()
+        };
+        [(key, flow), (flow.partner_key(&key), flow.partner(&key, 0))]
+    }
+
+    /// A flow from the outside through a published port of the host.
     fn pair() -> [(FlowKey, Flow); 2] {
         pair_of(Addr::v4([198, 18, 0, 9]), HOST, Addr::v4([198, 18, 0, 9]), WEB)
     }
@@ -123,8 +161,12 @@ mod tests {
     }
 
     fn dooms(selector: FlowSelector) -> bool {
+        dooms_of(&pair(), selector)
+    }
+
+    fn dooms_of(pair: &[(FlowKey, Flow); 2], selector: FlowSelector) -> bool {
         let doomed = Doomed::new(&[selector]);
-        let [opener, answerer] = pair().map(|(key, flow)| doomed.contains(&key, &flow));
+        let [opener, answerer] = pair.each_ref().map(|(key, flow)| doomed.contains(key, flow));
         assert_eq!(opener, answerer, "a pair goes or stays as one");
         opener
     }
@@ -180,6 +222,15 @@ mod tests {
             assert_eq!(dialled.orphans(leads_to(Addr::ANY_V6)), []);
             assert_eq!(dialled.orphans(leads_to(Addr::ANY_V4)).len(), 1);
         }
+    }
+
+    #[test]
+    fn an_address_takes_the_flows_along_that_are_translated_to_it_and_no_others() {
+        let (gone, other) = (FlowSelector::Source(HOST), FlowSelector::Source(Addr::v4([198, 18, 0, 2])));
+        assert!(dooms_of(&masqueraded(), gone.clone()));
+        assert!(!dooms_of(&masqueraded(), other));
+        assert!(!dooms_of(&masqueraded(), FlowSelector::Source(Addr::v4([10, 208, 0, 2]))));
+        assert!(!dooms(gone), "a client that dialled the address may find it again");
     }
 
     #[test]

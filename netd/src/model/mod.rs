@@ -10,6 +10,7 @@ pub mod ipam;
 pub mod mac;
 pub mod name;
 pub mod node;
+pub mod options;
 pub mod port_map;
 pub mod refusal;
 pub mod state;

@@ -1,15 +1,16 @@
 //! What does the kernel have to contain, so that the user has what was asked for?
 
 use super::op::SOCK_ADDR_PROGRAMS;
+use super::pool::{Pool, options_of};
 use super::target::{Attachment, EndpointEntry, FdbEntry, Link, Port, Route, Target};
 use crate::model::family::Family;
 use crate::model::node::NodeFacts;
 use crate::model::state::{Container, Driver, Endpoint, Mode, Network, Protocol, PublishKey, State};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
-use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, UNMASQUERADED};
+use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, PoolKey, UNMASQUERADED};
 use netd_common::publish::{self, Publish};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -21,12 +22,14 @@ const MTU_DEFAULT: u32 = 1500;
 pub fn lower(state: &State, facts: &NodeFacts, netns_dir: &Path) -> Target {
     let mut target = Target::default();
     lower_node(&mut target, facts);
+    let mut pools = BTreeMap::new();
     for network in state.networks.values() {
         lower_network(&mut target, network);
+        pools.insert(network.number, lower_options(&mut target, network, facts));
     }
     let mtu = facts.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(MTU_DEFAULT);
     for container in state.containers.values() {
-        lower_container(&mut target, container, &Surroundings { state, mtu, netns_dir });
+        lower_container(&mut target, container, &Surroundings { state, mtu, netns_dir, pools: &pools });
     }
     lower_publishes(&mut target, state);
     target
@@ -38,6 +41,15 @@ struct Surroundings<'a> {
     /// Of networks that set none.
     mtu: u32,
     netns_dir: &'a Path,
+    /// By network.
+    pools: &'a BTreeMap<u32, PoolSizes>,
+}
+
+/// How many addresses the SNAT pool of a network has on this node.
+#[derive(Clone, Copy, Debug, Default)]
+struct PoolSizes {
+    ipv4: u16,
+    ipv6: u16,
 }
 
 fn lower_node(target: &mut Target, facts: &NodeFacts) {
@@ -62,6 +74,23 @@ fn lower_network(target: &mut Target, network: &Network) {
     }
 }
 
+fn lower_options(target: &mut Target, network: &Network, facts: &NodeFacts) -> PoolSizes {
+    let options = options_of(network);
+    if let Some(timeouts) = options.timeouts {
+        target.timeouts.insert(network.number, timeouts);
+    }
+    let pool = Pool::of(&options, facts);
+    let mut add = |family: u16, addresses: &[IpAddr]| {
+        let mut size = 0;
+        for (index, &address) in (0..).zip(addresses) {
+            target.snat_pools.insert(PoolKey { network: network.number, index, family }, address.into());
+            size = index + 1;
+        }
+        size
+    };
+    PoolSizes { ipv4: add(4, &pool.ipv4), ipv6: add(6, &pool.ipv6) }
+}
+
 fn lower_container(target: &mut Target, container: &Container, around: &Surroundings<'_>) {
     match container.mode {
         Mode::Bridge | Mode::None => {}
@@ -83,7 +112,8 @@ fn lower_container(target: &mut Target, container: &Container, around: &Surround
     for endpoint in &container.endpoints {
         let Some(network) = around.state.networks.get(&endpoint.network) else { continue };
         let out = ways_out.iter().filter(|(_, number)| *number == Some(endpoint.number)).map(|(family, _)| *family);
-        let plug = Plug { endpoint, network, way_out: out.collect() };
+        let pool = around.pools.get(&network.number).copied().unwrap_or_default();
+        let plug = Plug { endpoint, network, way_out: out.collect(), pool };
         lower_endpoint(target, &plug, namespace.clone(), network.mtu(around.mtu));
     }
 }
@@ -100,6 +130,7 @@ struct Plug<'a> {
     network: &'a Network,
     /// The families whose default route is over it.
     way_out: BTreeSet<Family>,
+    pool: PoolSizes,
 }
 
 impl Plug<'_> {
@@ -153,6 +184,8 @@ fn lower_endpoint(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, mtu:
         gateway6: address(plug.gateway(Family::V6)),
         mac,
         gateway_mac,
+        pool4: plug.pool.ipv4,
+        pool6: plug.pool.ipv6,
     };
     target.ports.insert(link.clone(), port);
 }
@@ -247,6 +280,8 @@ mod tests {
                 gateway6: Addr::NONE,
                 mac,
                 gateway_mac,
+                pool4: 0,
+                pool6: 0,
             }
         );
         assert_eq!(
@@ -344,6 +379,41 @@ mod tests {
         assert_eq!(target.links["nd4"].default_routes, ["fd00:6::1".parse().unwrap()].into());
         assert_eq!(target.links["nd5"].default_routes, ["10.208.0.1".parse().unwrap()].into());
         assert!(!target.links["nd5"].ipv6);
+    }
+
+    #[test]
+    fn options_become_timeouts_and_a_pool_of_the_addresses_that_are_there() {
+        let pool = "198.18.0.9,2001:db8::1,198.18.0.1,198.18.0.7";
+        let option = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let options = [option("timeout-udp-established", "1h"), option("snat-pool", pool), option("colour", "blue")];
+        let spec = NetworkSpec { options: options.into(), ..network("lab") };
+        let mut state = state();
+        for command in [Command::CreateNetwork(spec), Command::CreateContainer(on("both", &["lab", "bridge"]))] {
+            state.apply(&command, &context()).unwrap();
+        }
+        let number = state.networks["lab"].number;
+        let lowered = |more: &[&str]| {
+            let mut facts = facts();
+            let uplink = facts.uplinks.get_mut("eth0").unwrap();
+            uplink.addresses.extend(more.iter().map(|address| address.parse::<IpAddr>().unwrap()));
+            let target = lower(&state, &facts, Path::new("/run/netns"));
+            let pool = target.snat_pools.iter().map(|(key, &address)| {
+                assert_eq!(key.network, number);
+                format!("{}.{} {}", key.family, key.index, IpAddr::from(address))
+            });
+            let pool: Vec<String> = pool.collect();
+            let sizes = |link: &str| (target.ports[link].pool4, target.ports[link].pool6);
+            assert_eq!(sizes("nd4"), (0, 0), "bridge has none");
+            assert_eq!(target.timeouts[&number].udp_established, 3600);
+            assert_eq!(target.timeouts.len(), 1);
+            (pool.join(", "), sizes("nd3"))
+        };
+        assert_eq!(lowered(&[]), ("4.0 198.18.0.1".to_owned(), (1, 0)));
+        assert_eq!(
+            lowered(&["198.18.0.7", "2001:db8::1"]),
+            ("4.0 198.18.0.1, 6.0 2001:db8::1, 4.1 198.18.0.7".to_owned(), (2, 1)),
+            "indexes have no gap"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod observed;
 pub mod op;
 pub mod pass;
 pub mod plan;
+pub mod pool;
 pub mod run;
 pub mod status;
 pub mod target;

@@ -24,7 +24,7 @@ impl Observed {
             Op::RemoveLocalAddress(address) => drop(now.local_addresses.remove(address)),
             Op::RemoveUplink(name) => drop(now.uplinks.remove(name)),
             // Flows come and go by themselves; nobody plans them.
-            Op::PurgeFlows(_) => {}
+            Op::PurgeFlows(_) | Op::PurgeSources(_) => {}
             Op::Detach(attachment) => {
                 now.attachments.remove(attachment);
                 now.stale_attachments.remove(attachment);
@@ -50,6 +50,10 @@ impl Observed {
             Op::SetFdb(network, mac, entry) => drop(now.fdb.insert((*network, *mac), entry.clone())),
             Op::SetEndpoint(key, entry) => drop(now.endpoints.insert(*key, entry.clone())),
             Op::SetPublish(key, publish) => drop(now.publishes.insert(*key, *publish)),
+            Op::SetTimeouts(network, timeouts) => drop(now.timeouts.insert(*network, *timeouts)),
+            Op::RemoveTimeouts(network) => drop(now.timeouts.remove(network)),
+            Op::SetPooled(key, address) => drop(now.snat_pools.insert(*key, *address)),
+            Op::RemovePooled(key) => drop(now.snat_pools.remove(key)),
             Op::Renew(attachment) => drop(now.stale_attachments.remove(attachment)),
         }
     }

@@ -3,7 +3,8 @@
 use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
-use netd_common::endpoint::EndpointKey;
+use netd_common::endpoint::{EndpointKey, PoolKey};
+use netd_common::flow::Timeouts;
 use netd_common::publish::{Publish, PublishKey};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,7 +17,6 @@ pub enum Op {
     RemoveEndpoint(EndpointKey),
     RemovePort(LinkName),
     RemoveFdb(u32, [u8; 6]),
-    RemoveLocalAddress(Addr),
     RemoveUplink(LinkName),
     /// Forget the flows that any of these describe.
     PurgeFlows(Vec<FlowSelector>),
@@ -33,12 +33,20 @@ pub enum Op {
     AddGateway(IpAddr),
     SetRoute(IpNetwork, Route),
     Attach(Attachment),
+    SetTimeouts(u32, Timeouts),
+    SetPooled(PoolKey, Addr),
     SetUplink(LinkName),
     SetLocalAddress(Addr),
     SetPort(LinkName, Port),
     SetFdb(u32, [u8; 6], FdbEntry),
     SetEndpoint(EndpointKey, EndpointEntry),
     SetPublish(PublishKey, Publish),
+    RemoveTimeouts(u32),
+    RemovePooled(PoolKey),
+    /// Forget the flows that are translated to any of these addresses, which the host has no more.
+    PurgeSources(Vec<Addr>),
+    /// After the purge: until then the entry is what tells of it.
+    RemoveLocalAddress(Addr),
     /// Exchange the program of an attachment for this version's, in place.
     Renew(Attachment),
 }
@@ -50,6 +58,8 @@ pub enum FlowSelector {
     Endpoint(u32),
     /// Those that came through a published port and are answered by this endpoint at this address and port.
     Publish { key: PublishKey, endpoint: u32 },
+    /// Those to the outside whose source is translated to this address.
+    Source(Addr),
 }
 
 /// The order in which a plan is carried out.
@@ -60,10 +70,14 @@ pub enum Phase {
     Detach,
     DeleteLink,
     CreateLink,
+    /// What a port's numbers speak of is there before the port: the addresses of a SNAT pool, below its count.
+    Provide,
     /// Before a link is brought up: no packet of a container comes by without its program, nor finds it without the port.
     Attach,
     Configure,
     UpsertEntry,
+    /// What no port speaks of any more, and the flows with an address that no new flow takes.
+    Retire,
     /// Last: the new programs' maps are filled by now.
     Renew,
 }
@@ -76,7 +90,6 @@ impl Op {
             | Self::RemoveEndpoint(_)
             | Self::RemovePort(_)
             | Self::RemoveFdb(..)
-            | Self::RemoveLocalAddress(_)
             | Self::RemoveUplink(_) => Phase::RemoveEntry,
             Self::PurgeFlows(_) => Phase::PurgeFlows,
             Self::Detach(_) => Phase::Detach,
@@ -85,12 +98,16 @@ impl Op {
             }
             Self::CreateNamespace(_) | Self::CreateLink(..) => Phase::CreateLink,
             Self::ConfigureLink(..) | Self::AddGateway(_) | Self::SetRoute(..) => Phase::Configure,
+            Self::SetTimeouts(..) | Self::SetPooled(..) => Phase::Provide,
             Self::SetPort(..) | Self::Attach(_) => Phase::Attach,
             Self::SetUplink(_)
             | Self::SetLocalAddress(_)
             | Self::SetFdb(..)
             | Self::SetEndpoint(..)
             | Self::SetPublish(..) => Phase::UpsertEntry,
+            Self::RemoveTimeouts(_) | Self::RemovePooled(_) | Self::PurgeSources(_) | Self::RemoveLocalAddress(_) => {
+                Phase::Retire
+            }
             Self::Renew(_) => Phase::Renew,
         }
     }

@@ -4,6 +4,7 @@ use super::lower::lower;
 use super::observed::Observed;
 use super::op::{FlowSelector, Op, Phase};
 use super::plan::plan;
+use super::pool::unmet;
 use super::status::{Object, Owners, Status};
 use crate::kernel::Kernel;
 use crate::model::node::NodeFacts;
@@ -46,6 +47,8 @@ pub struct Reconciler<K> {
     /// None: to be looked at anew.
     observed: Option<Observed>,
     failures: BTreeMap<Object, Failure>,
+    /// What was asked for and is not there to be had, by object.
+    unmet: BTreeMap<Object, String>,
     /// Flows that should be forgotten, and are not yet: the entries that told of them are gone already.
     unpurged: BTreeSet<FlowSelector>,
     /// That of the last pass: removed objects still have a name in it.
@@ -75,6 +78,7 @@ impl<K: Kernel> Reconciler<K> {
             facts: Arc::default(),
             observed: None,
             failures: BTreeMap::new(),
+            unmet: BTreeMap::new(),
             unpurged: BTreeSet::new(),
             previous: Arc::default(),
             observed_revision: 0,
@@ -106,6 +110,7 @@ impl<K: Kernel> Reconciler<K> {
         let mut ops = plan(&lower(state, &self.facts, &self.netns_dir), &observed);
         self.add_unpurged(&mut ops);
         let planned = ops.len();
+        self.note_unmet(unmet(state, &self.facts));
         let all_done = self.carry_out(ops, &mut observed, state, now);
         // What a step that failed has left behind is not known.
         self.observed = all_done.then_some(observed);
@@ -133,8 +138,19 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     fn status(&self) -> Status {
-        let failing = self.failures.iter().map(|(object, failure)| (object.clone(), failure.reason.clone()));
-        Status { observed_revision: self.observed_revision, failing: failing.collect() }
+        let mut failing = self.unmet.clone();
+        failing.extend(self.failures.iter().map(|(object, failure)| (object.clone(), failure.reason.clone())));
+        Status { observed_revision: self.observed_revision, failing }
+    }
+
+    fn note_unmet(&mut self, unmet: BTreeMap<Object, String>) {
+        for (object, reason) in unmet.iter().filter(|(object, reason)| self.unmet.get(object) != Some(reason)) {
+            tracing::warn!(?object, "not ready: {reason}");
+        }
+        for object in self.unmet.keys().filter(|object| !unmet.contains_key(object)) {
+            tracing::info!(?object, "has all it asked for");
+        }
+        self.unmet = unmet;
     }
 
     fn add_unpurged(&self, ops: &mut Vec<Op>) {
@@ -171,8 +187,12 @@ impl<K: Kernel> Reconciler<K> {
                     }
                 }
                 Err(error) => {
-                    if let Op::PurgeFlows(selectors) = &op {
-                        self.unpurged.extend(selectors.iter().cloned());
+                    match &op {
+                        Op::PurgeFlows(selectors) => self.unpurged.extend(selectors.iter().cloned()),
+                        Op::PurgeSources(addresses) => {
+                            self.unpurged.extend(addresses.iter().copied().map(FlowSelector::Source));
+                        }
+                        _ => {}
                     }
                     failures.add(object_of(&op), op, &error);
                 }

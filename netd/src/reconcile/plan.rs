@@ -7,8 +7,10 @@
 use super::observed::Observed;
 use super::op::{FlowSelector, Op};
 use super::target::{Attachment, Link, LinkName, Route, Target};
+use netd_common::Addr;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// The steps, in the order of their phases; none when all is as it should be.
 #[must_use]
@@ -89,7 +91,6 @@ fn remove_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Link
     ops.extend(stale.map(|link| Op::RemovePort(link.clone())));
     let stale = removed(&target.fdb, &now.fdb, |_, entry| links.renews(&entry.link));
     ops.extend(stale.map(|&(network, mac)| Op::RemoveFdb(network, mac)));
-    ops.extend(now.local_addresses.difference(&target.local_addresses).map(|&address| Op::RemoveLocalAddress(address)));
     ops.extend(now.uplinks.difference(&target.uplinks).map(|name| Op::RemoveUplink(name.clone())));
 }
 
@@ -123,6 +124,11 @@ fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
     ops.extend(target.namespaces.difference(&now.namespaces).cloned().map(Op::CreateNamespace));
     let created = target.links.iter().filter(|(name, _)| links.created.contains(name.as_str()));
     ops.extend(created.map(|(name, link)| Op::CreateLink(name.clone(), link.clone())));
+    ops.extend(
+        upserted(&target.timeouts, &now.timeouts, |_, _| false).map(|(&network, own)| Op::SetTimeouts(network, *own)),
+    );
+    let pooled = upserted(&target.snat_pools, &now.snat_pools, |_, _| false);
+    ops.extend(pooled.map(|(key, address)| Op::SetPooled(*key, *address)));
     let ports = upserted(&target.ports, &now.ports, |link, _| links.renews(link));
     ops.extend(ports.map(|(link, port)| Op::SetPort(link.clone(), port.clone())));
     let missing = target
@@ -147,8 +153,25 @@ fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Link
     ops.extend(endpoints.map(|(key, entry)| Op::SetEndpoint(*key, entry.clone())));
     let publishes = upserted(&target.publishes, &now.publishes, |_, _| false);
     ops.extend(publishes.map(|(key, publish)| Op::SetPublish(*key, *publish)));
+    ops.extend(removed(&target.timeouts, &now.timeouts, |_, _| false).map(|&network| Op::RemoveTimeouts(network)));
+    // The ports count fewer by now.
+    ops.extend(removed(&target.snat_pools, &now.snat_pools, |_, _| false).map(|key| Op::RemovePooled(*key)));
+    retire_addresses(ops, target, now);
     // A former version's programs go on with their own maps until the new ones are filled.
     ops.extend(now.stale_attachments.intersection(&target.attachments).cloned().map(Op::Renew));
+}
+
+/// Addresses that the host has no more, and the flows that took one of them: as netfilter's MASQUERADE has it, their
+/// answers would go astray, and a flow that goes on is opened anew with an address that is there.
+fn retire_addresses(ops: &mut Vec<Op>, target: &Target, now: &Target) {
+    let gone: Vec<Addr> = now.local_addresses.difference(&target.local_addresses).copied().collect();
+    // No flow takes a gateway's, and a look for such costs a walk over the table.
+    let is_gateway = |address: &Addr| now.gateways.contains(&IpAddr::from(*address));
+    let sources: Vec<Addr> = gone.iter().filter(|address| !is_gateway(address)).copied().collect();
+    if !sources.is_empty() {
+        ops.push(Op::PurgeSources(sources));
+    }
+    ops.extend(gone.into_iter().map(Op::RemoveLocalAddress));
 }
 
 /// The keys of `now` that `target` lacks, or whose present value is `stale` although it may look right.

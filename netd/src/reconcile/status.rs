@@ -5,7 +5,7 @@ use super::op::Op;
 use super::target::{Attachment, Route};
 use crate::model::state::{Protocol, PublishKey, State};
 use ipnetwork::IpNetwork;
-use netd_common::endpoint::EndpointKey;
+use netd_common::endpoint::{EndpointKey, PoolKey};
 use netd_common::publish;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -26,7 +26,7 @@ pub enum Object {
 pub struct Status {
     /// The revision that the last pass worked on. Objects of it that are not in `failing` are ready.
     pub observed_revision: u64,
-    /// What went wrong, by object; an object that is ready is not here.
+    /// What went wrong, or is not there to be had, by object; an object that is ready is not here.
     pub failing: BTreeMap<Object, String>,
 }
 
@@ -43,6 +43,8 @@ pub struct Owners {
     gateways: BTreeMap<IpAddr, String>,
     /// Ports that are published at every address, by their IPv6 half.
     everywhere: BTreeMap<PublishKey, PublishKey>,
+    /// Networks by their numbers.
+    networks: BTreeMap<u32, String>,
 }
 
 impl Owners {
@@ -50,6 +52,7 @@ impl Owners {
     pub fn of(state: &State, netns_dir: &Path) -> Self {
         let mut owners = Self::default();
         for network in state.networks.values() {
+            owners.networks.insert(network.number, network.name.clone());
             for subnet in &network.subnets {
                 owners.gateways.insert(subnet.gateway, network.name.clone());
                 owners.prefixes.insert(subnet.subnet, Object::Network(network.name.clone()));
@@ -102,11 +105,16 @@ impl Owners {
             Op::AddGateway(gateway) | Op::DeleteGateway(gateway) => {
                 self.gateways.get(gateway).cloned().map(Object::Network)
             }
+            Op::SetTimeouts(network, _)
+            | Op::RemoveTimeouts(network)
+            | Op::SetPooled(PoolKey { network, .. }, _)
+            | Op::RemovePooled(PoolKey { network, .. }) => self.networks.get(network).cloned().map(Object::Network),
             Op::RemoveLocalAddress(_)
             | Op::SetLocalAddress(_)
             | Op::RemoveUplink(_)
             | Op::SetUplink(_)
             | Op::PurgeFlows(_)
+            | Op::PurgeSources(_)
             | Op::Attach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
             | Op::Detach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
             | Op::Renew(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_)) => {

@@ -6,7 +6,8 @@
 
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
-use netd_common::endpoint::EndpointKey;
+use netd_common::endpoint::{EndpointKey, PoolKey};
+use netd_common::flow::Timeouts;
 use netd_common::publish::PublishKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -38,6 +39,10 @@ pub struct Target {
     pub local_addresses: BTreeSet<Addr>,
     /// Names of the interfaces whose index `UPLINKS` holds.
     pub uplinks: BTreeSet<LinkName>,
+    /// By network, of those that have their own.
+    pub timeouts: BTreeMap<u32, Timeouts>,
+    /// `SNAT_POOLS`; a network's indexes of each family run from 0 without a gap.
+    pub snat_pools: BTreeMap<PoolKey, Addr>,
 }
 
 /// A veth pair and all that stands on it. One value, because the kernel's objects on a link live and die with it.
@@ -104,6 +109,9 @@ pub struct Port {
     pub gateway6: Addr,
     pub mac: [u8; 6],
     pub gateway_mac: [u8; 6],
+    /// How many addresses of each family `snat_pools` has for the network.
+    pub pool4: u16,
+    pub pool6: u16,
 }
 
 /// Value of `FDB`.

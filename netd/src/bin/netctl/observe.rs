@@ -1,10 +1,11 @@
 //! `netctl flow`, `stats`, `events`, `status`, `version`: what is seen, and how is it shown?
 
 use super::Failure;
-use super::output::{self, Column, Format, Out};
+use super::output::{self, Column, Format, Growing, Out};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use netd::api::client::{Client, escaped};
+use netd::api::elements::Elements;
 use netd::api::records::{FlowRecord, FlushedRecord, StatsRecord, StatusRecord, VersionRecord};
 use netd::events::Record;
 use serde::Serialize;
@@ -56,8 +57,8 @@ fn narrowed(path: &str, container: Option<&str>) -> String {
 }
 
 async fn list_flows(path: &str, client: &Client, out: Out) -> Result<(), Failure> {
+    // There may be very many: what has come is written, and let go.
     match out.format {
-        // Straight through: there may be very many.
         Format::Json => {
             let mut pieces = client.stream(path).await?;
             while let Some(piece) = pieces.next().await? {
@@ -66,8 +67,7 @@ async fn list_flows(path: &str, client: &Client, out: Out) -> Result<(), Failure
             output::write(b"\n")?;
         }
         Format::Table => {
-            let records: Vec<FlowRecord> = client.read(path).await?;
-            let columns = [
+            let mut table = Growing::new([
                 Column::Text("CONTAINER"),
                 Column::Text("PROTOCOL"),
                 Column::Text("STATE"),
@@ -79,26 +79,31 @@ async fn list_flows(path: &str, client: &Client, out: Out) -> Result<(), Failure
                 Column::Number("BYTES"),
                 Column::Number("AGE"),
                 Column::Number("IDLE"),
-            ];
-            let rows = records.into_iter().map(|flow| {
-                [
-                    output::or_dash(flow.container),
-                    flow.protocol,
-                    flow.state,
-                    flow.source,
-                    flow.destination,
-                    flow.translated_source,
-                    flow.translated_destination,
-                    flow.packets.to_string(),
-                    flow.bytes.to_string(),
-                    format!("{}s", flow.age_s),
-                    format!("{}s", flow.idle_s),
-                ]
-            });
-            output::write(output::table(columns, rows).as_bytes())?;
+            ]);
+            let mut flows = Elements::of(client.stream(path).await?);
+            while let Some(flow) = flows.next().await? {
+                table.push(flow_row(flow))?;
+            }
+            table.finish()?;
         }
     }
     Ok(())
+}
+
+fn flow_row(flow: FlowRecord) -> [String; 11] {
+    [
+        output::or_dash(flow.container),
+        flow.protocol,
+        flow.state,
+        flow.source,
+        flow.destination,
+        flow.translated_source,
+        flow.translated_destination,
+        flow.packets.to_string(),
+        flow.bytes.to_string(),
+        format!("{}s", flow.age_s),
+        format!("{}s", flow.idle_s),
+    ]
 }
 
 pub async fn stats(stats: Stats, client: &Client, out: Out) -> Result<(), Failure> {

@@ -54,13 +54,19 @@ pub enum Column {
     Number(&'static str),
 }
 
+impl Column {
+    const fn head(self) -> &'static str {
+        match self {
+            Self::Text(head) | Self::Number(head) => head,
+        }
+    }
+}
+
 /// A table without borders, a blank line's worth of nothing when there are no rows but the head.
 pub fn table<const N: usize>(columns: [Column; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(columns.map(|column| match column {
-        Column::Text(head) | Column::Number(head) => head,
-    }));
+    table.set_header(columns.map(Column::head));
     table.add_rows(rows);
     for (column, cells) in columns.iter().zip(table.column_iter_mut()) {
         cells.set_padding((0, 2));
@@ -72,6 +78,72 @@ pub fn table<const N: usize>(columns: [Column; N], rows: impl IntoIterator<Item 
     let mut text = table.trim_fmt();
     text.push('\n');
     text
+}
+
+/// Rows that decide how wide the columns of a [`Growing`] table are.
+const FIRST_ROWS: usize = 1000;
+/// Bytes of it that are written at once.
+const WRITE_SIZE: usize = 32 * 1024;
+
+/// A table that is written while its rows come, so that it may be of any length. It looks like [`table`]; a cell that is
+/// wider than all of the first rows needed pushes the ones behind it.
+#[derive(Debug)]
+pub struct Growing<const N: usize> {
+    columns: [Column; N],
+    /// The head and the first rows, until the widths are known.
+    waiting: Vec<[String; N]>,
+    widths: Option<[usize; N]>,
+    text: String,
+}
+
+impl<const N: usize> Growing<N> {
+    pub fn new(columns: [Column; N]) -> Self {
+        Self {
+            columns,
+            waiting: vec![columns.map(|column| column.head().to_owned())],
+            widths: None,
+            text: String::new(),
+        }
+    }
+
+    pub fn push(&mut self, row: [String; N]) -> io::Result<()> {
+        if let Some(widths) = self.widths {
+            self.line(&row, widths);
+        } else {
+            self.waiting.push(row);
+            if self.waiting.len() > FIRST_ROWS {
+                self.begin();
+            }
+        }
+        if self.text.len() < WRITE_SIZE {
+            return Ok(());
+        }
+        write(std::mem::take(&mut self.text).as_bytes())
+    }
+
+    pub fn finish(mut self) -> io::Result<()> {
+        self.begin();
+        write(self.text.as_bytes())
+    }
+
+    fn begin(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let width =
+            |column: usize| waiting.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count())).max();
+        let widths = *self.widths.get_or_insert_with(|| std::array::from_fn(|column| width(column).unwrap_or(0)));
+        for row in &waiting {
+            self.line(row, widths);
+        }
+    }
+
+    fn line(&mut self, row: &[String; N], widths: [usize; N]) {
+        let cells = row.iter().zip(self.columns).zip(widths).map(|((cell, column), width)| match column {
+            Column::Text(_) => format!("{cell:<width$}  "),
+            Column::Number(_) => format!("{cell:>width$}  "),
+        });
+        self.text += cells.collect::<String>().trim_end();
+        self.text.push('\n');
+    }
 }
 
 /// One document, readable as it is.
@@ -135,6 +207,31 @@ mod tests {
         let host_ip = "0.0.0.0".parse().expect("an address");
         let status = Health::Ready;
         ContainerPublishRecord { host_ip, host_ip6: None, host_port, container_port, protocol, status }
+    }
+
+    #[test]
+    fn a_table_that_grows_looks_like_one_that_is_there_already() {
+        let columns = [Column::Text("NAME"), Column::Number("BYTES"), Column::Text("NOTE")];
+        let row = |name: &str, bytes: &str, note: &str| [name, bytes, note].map(str::to_owned);
+        let rows = [row("a", "1", "-"), row("longer", "1234567", ""), row("b", "12", "a b")];
+        let mut growing = Growing::new(columns);
+        rows.iter().cloned().try_for_each(|row| growing.push(row)).expect("nothing is written yet");
+        growing.begin();
+        assert_eq!(growing.text, table(columns, rows));
+        growing.push(row("wider than all before", "1", "c")).expect("nothing is written yet");
+        assert!(growing.text.ends_with("\nwider than all before        1  c\n"), "{}", growing.text);
+        let mut empty = Growing::new(columns);
+        empty.begin();
+        assert_eq!(empty.text, table(columns, []));
+    }
+
+    #[test]
+    fn no_more_than_the_first_rows_wait() {
+        let mut growing = Growing::new([Column::Text("N")]);
+        for number in 0..FIRST_ROWS {
+            growing.push([number.to_string()]).expect("little is written");
+        }
+        assert!(growing.waiting.is_empty() && growing.text.lines().count() == 1 + FIRST_ROWS);
     }
 
     #[test]

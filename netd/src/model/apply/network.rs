@@ -3,6 +3,7 @@
 use super::{Effect, check_name, identifier, take_number};
 use crate::model::command::{Context, NetworkSpec};
 use crate::model::family::Family;
+use crate::model::options::NetworkOptions;
 use crate::model::refusal::{Kind, Refusal};
 use crate::model::state::{Driver, MTU_MIN_V6, Network, State};
 use std::collections::BTreeMap;
@@ -55,6 +56,7 @@ impl State {
         if let Some(mtu) = spec.mtu.filter(|mtu| !MTUS.contains(mtu)) {
             return Err(bad(spec, format!("MTU {mtu} is not from {} to {}", MTUS.start(), MTUS.end())));
         }
+        check_options(spec)?;
         let subnets = self.subnets_of(spec, context)?;
         if let Some(mtu) = spec.mtu.filter(|mtu| *mtu < MTU_MIN_V6 && subnets.iter().any(|s| s.subnet.is_ipv6())) {
             return Err(bad(spec, format!("MTU {mtu} is too little for IPv6, which needs {MTU_MIN_V6}")));
@@ -94,6 +96,18 @@ impl State {
         let before = self.networks.len();
         self.networks.retain(|name, _| !names.contains(name));
         Ok(if self.networks.len() == before { Effect::Unchanged } else { Effect::Changed })
+    }
+}
+
+/// The options are kept as they were given; what reads them later finds no fault in them.
+fn check_options(spec: &NetworkSpec) -> Result<(), Refusal> {
+    let options = NetworkOptions::parse(&spec.options).map_err(|error| bad(spec, error.to_string()))?;
+    let stands_against = [(spec.internal, "internal"), (spec.no_masquerade, "not masqueraded")];
+    match stands_against.into_iter().find(|(is_set, _)| *is_set && !options.snat_pool.is_empty()) {
+        Some((_, what)) => {
+            Err(bad(spec, format!("snat-pool has no use: the network is {what}; leave one of them out")))
+        }
+        None => Ok(()),
     }
 }
 

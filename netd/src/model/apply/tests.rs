@@ -284,6 +284,7 @@ fn networks_follow_what_was_asked() {
 fn networks_are_refused_with_exact_words() {
     let state = state();
     let subnet = |text: &str| NetworkSpec { subnets: vec![text.parse().unwrap()], ..network("lab") };
+    let option = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
     let lab = subnet("10.1.0.0/24");
     for (spec, code, text) in [
         (
@@ -331,6 +332,16 @@ fn networks_are_refused_with_exact_words() {
             NetworkSpec { mtu: Some(67), ..lab.clone() },
             "bad_network",
             "network \"lab\": MTU 67 is not from 68 to 65535",
+        ),
+        (
+            NetworkSpec { options: option("timeout-icmp", "0s"), ..lab.clone() },
+            "bad_network",
+            "network \"lab\": timeout-icmp is 0s; it must be from 1 s to 30 days",
+        ),
+        (
+            NetworkSpec { options: option("snat-pool", "198.18.0.1"), internal: true, ..lab.clone() },
+            "bad_network",
+            "network \"lab\": snat-pool has no use: the network is internal; leave one of them out",
         ),
     ] {
         assert_eq!(refused(&state, &Command::CreateNetwork(spec)), (code, text.to_owned()));

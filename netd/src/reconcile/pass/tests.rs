@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::fake::{Fake, Faults, Leaves};
-use crate::model::command::{Command, ContainerSpec, Unpublish};
+use crate::model::command::{Command, ContainerSpec, NetworkSpec, Unpublish};
 use crate::model::state::{Protocol, PublishKey};
 use crate::model::testing::{any_command, container, context, facts, network, publish, state};
 use proptest::prelude::*;
@@ -208,6 +208,38 @@ fn flows_that_could_not_be_purged_are_purged_later_although_their_entries_are_go
         "{:?}",
         reconciler.kernel.done
     );
+}
+
+#[test]
+fn flows_of_an_address_that_is_gone_are_purged_later_when_they_could_not_be() {
+    let (mut reconciler, state, now) = (reconciler(), Arc::new(state()), Instant::now());
+    settle(&mut reconciler, &state, now);
+    reconciler.kernel.faults.matching = Some(|op| matches!(op, Op::PurgeSources(_)));
+    let address = "198.18.0.1".parse().unwrap();
+    reconciler.kernel.facts.addresses.remove(&address);
+    let status = reconciler.pass(&state, Look::Anew, now).status;
+    assert_eq!(status.failing.keys().collect::<Vec<_>>(), [&Object::Node]);
+    reconciler.kernel.done.clear();
+    assert_eq!(settle(&mut reconciler, &state, now + Duration::from_secs(1)).failing, BTreeMap::new());
+    let purge = Op::PurgeFlows(vec![FlowSelector::Source(address.into())]);
+    assert_eq!(reconciler.kernel.done, [purge]);
+}
+
+#[test]
+fn a_network_is_not_ready_without_its_addresses_and_is_when_they_appear() {
+    let (mut reconciler, now) = (reconciler(), Instant::now());
+    let options = [("snat-pool".to_owned(), "198.18.0.1,198.18.0.7".to_owned())].into();
+    let lab = Command::CreateNetwork(NetworkSpec { options, ..network("lab") });
+    let state = after(&state(), &lab);
+    let failing = reconciler.pass(&state, Look::Anew, now).status.failing;
+    let reason = failing.get(&Object::Network("lab".to_owned())).expect("it lacks an address");
+    assert!(reason.starts_with("no uplink has 198.18.0.7 of snat-pool; "), "{reason}");
+    assert_eq!(reconciler.retry_due(), None, "nobody but the host can help");
+    assert_eq!(reconciler.kernel.content.0.snat_pools.len(), 1, "what is there is used");
+    let address = "198.18.0.7".parse().unwrap();
+    reconciler.kernel.facts.uplinks.get_mut("eth0").unwrap().addresses.insert(address);
+    assert_eq!(reconciler.pass(&state, Look::Anew, now).status.failing, BTreeMap::new());
+    assert_eq!(reconciler.kernel.content.0.snat_pools.len(), 2);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::reconcile::op::Phase;
 use crate::reconcile::target::{EndpointEntry, FdbEntry, Port};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
-use netd_common::endpoint::EndpointKey;
+use netd_common::endpoint::{EndpointKey, PoolKey};
+use netd_common::flow::Timeouts;
 use netd_common::publish::{Publish, PublishKey};
 use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
@@ -47,21 +48,32 @@ fn short(ops: &[Op]) -> Vec<String> {
         Op::DeleteRoute(prefix) => format!("DeleteRoute {prefix}"),
         Op::CreateNamespace(path) => format!("CreateNamespace {}", path.display()),
         Op::DeleteNamespace(path) => format!("DeleteNamespace {}", path.display()),
+        Op::SetPooled(key, address) => {
+            format!("SetPooled {} of {}: {}", key.index, key.network, IpAddr::from(*address))
+        }
+        Op::RemovePooled(key) => format!("RemovePooled {} of {}", key.index, key.network),
         Op::PurgeFlows(selectors) => {
             let text = |selector: &FlowSelector| match selector {
                 FlowSelector::Endpoint(endpoint) => format!("endpoint {endpoint}"),
                 FlowSelector::Publish { key, endpoint } => format!("port {} of {endpoint}", key.port),
+                FlowSelector::Source(address) => format!("source {}", IpAddr::from(*address)),
             };
             format!("PurgeFlows {}", selectors.iter().map(text).collect::<Vec<_>>().join(", "))
         }
-        Op::RemoveLocalAddress(_)
-        | Op::RemoveUplink(_)
+        Op::PurgeSources(addresses) => {
+            let text = |address: &Addr| IpAddr::from(*address).to_string();
+            format!("PurgeSources {}", addresses.iter().map(text).collect::<Vec<_>>().join(", "))
+        }
+        Op::RemoveLocalAddress(address) => format!("RemoveLocalAddress {}", IpAddr::from(*address)),
+        Op::SetLocalAddress(address) => format!("SetLocalAddress {}", IpAddr::from(*address)),
+        Op::RemoveUplink(_)
         | Op::Detach(_)
         | Op::DeleteGateway(_)
         | Op::AddGateway(_)
         | Op::Attach(_)
         | Op::SetUplink(_)
-        | Op::SetLocalAddress(_)
+        | Op::SetTimeouts(..)
+        | Op::RemoveTimeouts(_)
         | Op::Renew(_) => format!("{op:?}"),
     };
     ops.iter().map(text).collect()
@@ -200,6 +212,49 @@ fn uplinks_are_followed() {
     );
 }
 
+#[test]
+fn the_flows_of_an_address_go_with_it_and_stay_with_one_that_stays() {
+    let state = state();
+    let (before, mut elsewhere) = (facts(), facts());
+    elsewhere.addresses = ["127.0.0.1", "198.18.0.77"].map(|address| address.parse().unwrap()).into();
+    let now = Observed(lower(&state, &before, Path::new("/run/netns")));
+    assert_eq!(
+        short(&plan(&lower(&state, &elsewhere, Path::new("/run/netns")), &now)),
+        ["SetLocalAddress 198.18.0.77", "PurgeSources 198.18.0.1", "RemoveLocalAddress 198.18.0.1"]
+    );
+    let mut more = before;
+    more.addresses.insert("198.18.0.77".parse().unwrap());
+    assert_eq!(short(&plan(&lower(&state, &more, Path::new("/run/netns")), &now)), ["SetLocalAddress 198.18.0.77"]);
+}
+
+#[test]
+fn the_gateway_of_a_network_that_goes_took_no_flow() {
+    let lab = Command::CreateNetwork(crate::model::testing::network("lab"));
+    let ops = short(&plan(&after(&[]), &Observed(after(&[lab]))));
+    assert!(ops.contains(&"RemoveLocalAddress 10.208.1.1".to_owned()), "{ops:?}");
+    assert!(!ops.iter().any(|op| op.starts_with("Purge")), "{ops:?}");
+}
+
+#[test]
+fn an_index_below_the_count_of_a_pool_always_has_its_address() {
+    let pooled = |last: &[u8]| {
+        let mut target = after(&[]);
+        let size = u16::try_from(last.len()).unwrap();
+        target.ports.values_mut().for_each(|port| port.pool4 = size);
+        let keys = (0..size).map(|index| PoolKey { network: 1, index, family: 4 });
+        target.snat_pools = keys.zip(last.iter().map(|&last| Addr::v4([198, 18, 0, last]))).collect();
+        target
+    };
+    assert_eq!(
+        short(&plan(&pooled(&[7, 9]), &Observed(pooled(&[7, 8, 9])))),
+        ["SetPooled 1 of 1: 198.18.0.9", "SetPort nd1", "SetPort nd2", "RemovePooled 2 of 1"]
+    );
+    assert_eq!(
+        short(&plan(&pooled(&[7, 8]), &Observed(pooled(&[7])))),
+        ["SetPooled 1 of 1: 198.18.0.8", "SetPort nd1", "SetPort nd2"]
+    );
+}
+
 fn name() -> impl Strategy<Value = String> {
     (0..4_u8).prop_map(|n| format!("nd{n}"))
 }
@@ -247,6 +302,8 @@ fn port() -> impl Strategy<Value = Port> {
         gateway6: Addr::NONE,
         mac,
         gateway_mac: [0; 6],
+        pool4: 0,
+        pool6: 0,
     })
 }
 
@@ -277,16 +334,27 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
         allow: 0,
         pad: [0; 2],
     });
+    let timeouts = (1..3_u32).prop_map(|icmp| Timeouts { icmp, ..Timeouts::DEFAULT });
+    let pool_key = (0..3_u32, 0..3_u16).prop_map(|(network, index)| PoolKey { network, index, family: 4 });
     (
         (btree_set(path(), 0..3), btree_map(name(), link(), 0..4), btree_set(address(), 0..3)),
         (btree_map(address().prop_map(IpNetwork::from), route, 0..4), btree_set(attachment(), 0..5)),
         (btree_map(endpoint_key, endpoint, 0..4), btree_map(name(), port(), 0..4)),
         (btree_map((1..3_u32, mac()), fdb, 0..4), btree_map(publish_key, publish, 0..3)),
         (btree_set(address().prop_map(Addr::from), 0..3), btree_set(name(), 0..3)),
+        (btree_map(0..3_u32, timeouts, 0..3), btree_map(pool_key, address().prop_map(Addr::from), 0..3)),
     )
         .prop_map(
-            |((namespaces, links, gateways), (routes, attachments), (endpoints, ports), (fdb, publishes), rest)| {
+            |(
+                (namespaces, links, gateways),
+                (routes, attachments),
+                (endpoints, ports),
+                (fdb, publishes),
+                rest,
+                own,
+            )| {
                 let (local_addresses, uplinks) = rest;
+                let (timeouts, snat_pools) = own;
                 Target {
                     namespaces,
                     links,
@@ -300,6 +368,8 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
                     publishes,
                     local_addresses,
                     uplinks,
+                    timeouts,
+                    snat_pools,
                 }
             },
         )
