@@ -21,20 +21,24 @@ pub fn changes(room: &Room) -> bool {
     room.step.source.is_v4() != (room.head.ethernet.family() == Family::V4)
 }
 
+/// Whether a packet's header can be exchanged: of TCP or UDP, whole, without options or extension headers.
+#[inline(always)]
+pub fn is_possible(room: &Room) -> bool {
+    let size = if room.head.ethernet.family() == Family::V6 { IPV6_SIZE } else { IPV4_SIZE_MIN };
+    matches!(room.packet.kind(), Kind::Tcp | Kind::Udp)
+        && !room.packet.is_fragment()
+        && room.packet.transport == ETHERNET_SIZE + size
+}
+
 /// Does for such a flow what [`crate::nat::translate`] does for others.
 ///
 /// # Errors
-/// When the packet is a fragment, has options or extension headers, is a UDP datagram without a checksum, which IPv6 does
-/// not allow (RFC 8200 section 8.1), or cannot be changed.
+/// When it is not possible, the packet is a UDP datagram without a checksum, which IPv6 does not allow (RFC 8200
+/// section 8.1), or it cannot be changed.
 #[inline(never)]
 pub fn translate<F: Frame + Stack>(frame: &mut F, room: &mut Room) -> Result<(), Refused> {
     let to = if room.step.source.is_v4() { Family::V4 } else { Family::V6 };
-    let from_size = if to == Family::V4 { IPV6_SIZE } else { IPV4_SIZE_MIN };
-    if !matches!(room.packet.kind(), Kind::Tcp | Kind::Udp)
-        || room.packet.is_fragment()
-        || room.packet.transport != ETHERNET_SIZE + from_size
-        || to == Family::V6 && room.key.protocol == UDP && has_no_checksum(frame, room)
-    {
+    if !is_possible(room) || to == Family::V6 && room.key.protocol == UDP && has_no_checksum(frame, room) {
         return Err(Refused);
     }
     let old = sum_of_both(frame, &room.key.source, &room.key.destination);

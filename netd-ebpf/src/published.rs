@@ -1,6 +1,7 @@
 //! Which container answers at this address and port of the host, and how is a flow to it opened?
 
 use crate::conntrack::{self, Target};
+use crate::family;
 use crate::frame::{Frame, Stack};
 use crate::parse::Kind;
 use crate::tables::{Room, Tables};
@@ -41,8 +42,8 @@ pub fn find<'t, T: Tables>(tables: &'t T, address: &Addr, port: u16, protocol: u
 /// # Errors
 /// [`DropReason::NotAllowed`] when the port is not open to the client, [`DropReason::InternalNetwork`] when the container
 /// is on an internal network, [`DropReason::EndpointGone`] when it is not there any more, [`DropReason::NoFlow`] for a
-/// packet that cannot be the first, [`DropReason::UnsupportedProtocol`] for a port of SCTP that would change and for an
-/// IPv4 client of an IPv6 container, and those of [`conntrack::open`].
+/// packet that cannot be the first, [`DropReason::UnsupportedProtocol`] for a port of SCTP that would change, for an
+/// IPv4 client of an IPv6 container and for what [`family`] cannot exchange, and those of [`conntrack::open`].
 #[inline(never)]
 pub fn open<F: Frame + Stack, T: Tables>(
     frame: &F,
@@ -68,9 +69,10 @@ pub fn open<F: Frame + Stack, T: Tables>(
     if endpoint.flags & INTERNAL != 0 && room.opening.network != publish.network {
         return Err(DropReason::InternalNetwork);
     }
+    let is_exchangeable = family::is_possible(room);
     let Room { key, step, opening, .. } = room;
     step.source = source_seen(key, publish, opening.network);
-    if step.source.is_none() {
+    if step.source.is_none() || step.source == PROXY_V4 && !is_exchangeable {
         return Err(DropReason::UnsupportedProtocol);
     }
     step.source_port = key.source_port;
