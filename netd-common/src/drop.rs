@@ -85,7 +85,7 @@ numbered! {
         UnsupportedProtocol = "UnsupportedProtocol",
         /// More IPv6 extension headers than are followed.
         ExtensionHeaders = "ExtensionHeaders",
-        /// A later fragment of a datagram whose first fragment has not come.
+        /// A container's later fragment whose first fragment has not come.
         FragmentFirstMissing = "FragmentFirstMissing",
         /// A fragment that reaches from within what came before to beyond it.
         FragmentOverlap = "FragmentOverlap",
@@ -119,6 +119,8 @@ pub enum Outcome {
     Redirected,
     /// Answered by the program itself: ARP, neighbour discovery, an ICMP error.
     Answered,
+    /// A later fragment from the wire whose first has not come: left to the host's stack, with a copy kept until it comes.
+    Kept,
     Dropped(DropReason),
 }
 
@@ -135,6 +137,7 @@ impl Outcome {
             Self::Passed => 0,
             Self::Redirected => 1,
             Self::Answered => 2,
+            Self::Kept => 3,
             Self::Dropped(reason) => Self::FIRST_DROP.wrapping_add(reason as u32),
         }
     }
@@ -145,6 +148,7 @@ impl Outcome {
             0 => Some(Self::Passed),
             1 => Some(Self::Redirected),
             2 => Some(Self::Answered),
+            3 => Some(Self::Kept),
             number => DropReason::from_u32(number.checked_sub(Self::FIRST_DROP)?).map(Self::Dropped),
         }
     }
@@ -155,6 +159,7 @@ impl Outcome {
             Self::Passed => "passed",
             Self::Redirected => "redirected",
             Self::Answered => "answered",
+            Self::Kept => "kept",
             Self::Dropped(reason) => reason.name(),
         }
     }
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn every_outcome_has_its_own_slot_and_finds_the_way_back() {
-        let outcomes = [Outcome::Passed, Outcome::Redirected, Outcome::Answered]
+        let outcomes = [Outcome::Passed, Outcome::Redirected, Outcome::Answered, Outcome::Kept]
             .into_iter()
             .chain(DropReason::ALL.iter().map(|&reason| Outcome::Dropped(reason)));
         let mut seen = [false; Outcome::COUNT as usize];
@@ -202,6 +207,6 @@ mod tests {
             seen[slot] = true;
             assert_eq!(Outcome::from_number(outcome.number()), Some(outcome));
         }
-        assert_eq!(Outcome::from_number(3), None);
+        assert_eq!(Outcome::from_number(Outcome::COUNT), None);
     }
 }

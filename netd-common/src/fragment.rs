@@ -19,6 +19,11 @@ pub struct FragmentKey {
     pub pad: [u8; 2],
 }
 
+/// [`Fragment::flags`]: the first fragment has not come; only `held` and `seen_ns` count.
+pub const WAITING: u16 = 1 << 0;
+/// [`Fragment::flags`]: the datagram belongs to no flow.
+pub const FOREIGN: u16 = 1 << 1;
+
 /// Value of `FRAGMENTS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +35,11 @@ pub struct Fragment {
     pub first_end: u32,
     /// Up to where the datagram has come, in bytes of its payload.
     pub end: u32,
-    pub pad: [u8; 4],
-    /// Monotonic time of the first fragment.
+    /// [`WAITING`], [`FOREIGN`].
+    pub flags: u16,
+    /// How many later fragments are kept for the first, while [`WAITING`].
+    pub held: u16,
+    /// Monotonic time of the first fragment, or of the first that is kept.
     pub seen_ns: u64,
 }
 

@@ -24,7 +24,7 @@ const _: () = {
     assert!(size_of::<flow::Flow>() == 2 * 16 + 2 * 2 + 4 + 5 * 4 + 8 + 4 + 4 * 8);
     assert!(size_of::<flow::Timeouts>() == 7 * 4);
     assert!(size_of::<fragment::FragmentKey>() == 2 * 16 + 4 + 2 + 2);
-    assert!(size_of::<fragment::Fragment>() == 2 * 2 + 2 * 4 + 4 + 8);
+    assert!(size_of::<fragment::Fragment>() == 2 * 2 + 2 * 4 + 2 * 2 + 8);
     assert!(size_of::<flow::Nominee>() == 40 + 8);
     assert!(size_of::<event::Event>() == 8 + 2 * 16 + 2 * 2 + 4 + 4 + 4);
     assert!(size_of::<sock::SockKey>() == 8 + 16 + 2 + 6);

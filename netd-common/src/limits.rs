@@ -38,6 +38,12 @@ pub const SNAT_POOLS_MAX: usize = 65_536;
 /// Datagrams whose fragments are being followed. Full: the least recently used makes room, and its later fragments are
 /// dropped as `FragmentFirstMissing`.
 pub const FRAGMENTS_MAX: usize = 8_192;
+/// Fragments that are kept because their first has not come. Full: the least recently used makes room, and is lost.
+pub const HELD_MAX: usize = 256;
+/// Of one datagram: as many as the largest has at an MTU of 1,500 bytes. One more is lost.
+pub const HELD_PER_DATAGRAM_MAX: u32 = 44;
+/// Bytes of a frame that is kept; a larger one is lost.
+pub const HELD_SIZE_MAX: usize = 1536;
 /// IPv6 extension headers that are followed to the transport header; Linux itself stops at as many
 /// (`net.ipv6.max_dst_opts_number`). Past it the packet is dropped as `ExtensionHeaders`.
 pub const EXTENSION_HEADERS_MAX: u32 = 8;

@@ -219,7 +219,7 @@ fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Ro
     flow.bytes = 0;
     let is_outside = key.side == OUTSIDE;
     let mut reservation = Reservation { frame, tables, key, flow, opening, result: NO_PORT, tries: 0 };
-    frame.repeat(SNAT_TRIES_MAX, &mut reservation);
+    F::repeat(SNAT_TRIES_MAX, &mut reservation);
     let Reservation { key, flow, result, tries, .. } = reservation;
     if is_outside {
         tables.count_tries(if result == OPENED { bucket(tries) } else { SNAT_TRIES_BUCKETS as u32 - 1 });
@@ -351,7 +351,7 @@ unsafe impl Wire for Nominee {}
 #[inline(always)]
 pub fn collect<F: Frame + Stack, T: Tables>(frame: &F, tables: &T) -> u32 {
     let mut collection = Collection { frame, tables, offset: ETHERNET_SIZE, deleted: 0 };
-    frame.repeat(NOMINEES_MAX as u32, &mut collection);
+    F::repeat(NOMINEES_MAX as u32, &mut collection);
     collection.deleted
 }
 

@@ -1,8 +1,8 @@
 //! Which flow does a fragment belong to?
 //!
 //! The first fragment of a datagram has the ports, and leaves them here for the others, which are translated by what it
-//! said. So each goes on at once, and the receiver puts the datagram together: netd keeps nothing back. One that comes
-//! before its first belongs to nobody known.
+//! said. So each goes on at once, and the receiver puts the datagram together. One that comes before its first belongs to
+//! nobody known: see [`crate::held`].
 
 use crate::frame::{Frame, Stack};
 use crate::parse::Kind;
@@ -24,7 +24,7 @@ pub fn follow<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Roo
     let offset = u32::from(packet.fragment_offset);
     let end = offset.wrapping_add(packet.size);
     let is_sound = tables.with_fragment(fragment_key, |fragment| {
-        if now_ns.saturating_sub(fragment.seen_ns) > FRAGMENT_TIMEOUT_NS {
+        if fragment.flags != 0 || now_ns.saturating_sub(fragment.seen_ns) > FRAGMENT_TIMEOUT_NS {
             return true;
         }
         if offset < fragment.first_end || (offset < fragment.end && end > fragment.end) {
@@ -51,14 +51,16 @@ pub fn lead<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room)
         destination_port: key.destination_port,
         first_end: packet.size,
         end: packet.size,
-        pad: [0; 4],
+        flags: 0,
+        held: 0,
         seen_ns: frame.now_ns(),
     };
     tables.remember_fragment(fragment_key, fragment);
 }
 
+/// Writes the key of the packet's datagram to `room`.
 #[inline(always)]
-const fn write_key(room: &mut Room) {
+pub const fn write_key(room: &mut Room) {
     let Room { key, packet, fragment_key, .. } = room;
     fragment_key.source = key.source;
     fragment_key.destination = key.destination;

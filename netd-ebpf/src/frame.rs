@@ -1,5 +1,6 @@
 //! What can be asked of one packet, and of the stack that carries it?
 
+use crate::held::Held;
 use crate::parse::Family;
 use netd_common::Addr;
 use netd_common::flow::FlowKey;
@@ -81,6 +82,18 @@ pub trait Frame: Readable {
     /// When the kernel cannot, as with segments of UDP.
     fn change_family(&mut self, to: Family) -> Result<(), Refused>;
 
+    /// Copies the whole packet out; false when it is longer than that.
+    fn copy_out(&self, held: &mut Held) -> bool;
+
+    /// Makes the packet another one: what was copied out.
+    ///
+    /// # Errors
+    /// When the kernel has no room.
+    fn become_held(&mut self, held: &Held) -> Result<(), Refused>;
+
+    /// Sends a copy: out of an interface, or in by it, as if it had just come.
+    fn send_copy(&mut self, ifindex: u32, is_in: bool);
+
     /// The MTU of an interface, in bytes, when the packet (or a segment of it) with `growth` more bytes is larger.
     fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32>;
 
@@ -122,7 +135,7 @@ pub trait Stack {
 
     /// Attempts until one succeeds, at most `times`. In the kernel the attempt is verified once, and not once a turn
     /// (`bpf_loop`, Linux 5.17).
-    fn repeat<A: Attempt>(&self, times: u32, attempts: &mut A);
+    fn repeat<A: Attempt>(times: u32, attempts: &mut A);
 }
 
 /// Something to be tried again.

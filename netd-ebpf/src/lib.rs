@@ -36,6 +36,7 @@ pub mod fdb;
 pub mod forward;
 pub mod fragment;
 pub mod frame;
+pub mod held;
 pub mod hook;
 #[cfg(target_arch = "bpf")]
 pub mod kernel;

@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::conntrack::{Opening, Step};
 use crate::frame::Way;
+use crate::held::{Held, HeldKey};
 use crate::ndp::Advertisement;
 use crate::parse::ip::Ipv6;
 use crate::parse::{Head, Packet};
@@ -51,6 +52,15 @@ pub trait Tables {
     fn with_fragment<R>(&self, key: &FragmentKey, change: impl FnOnce(&mut Fragment) -> R) -> Option<R>;
     /// Adds or overwrites.
     fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment);
+
+    /// This processor's room for a packet.
+    #[expect(clippy::mut_from_ref, reason = "a program runs to its end on its processor before another does")]
+    fn held_room(&self) -> Option<&mut Held>;
+    /// Keeps a packet; the oldest of all makes room for it.
+    fn keep(&self, key: &HeldKey, held: &Held);
+    /// A packet that was kept.
+    fn kept(&self, key: &HeldKey) -> Option<&Held>;
+    fn discard(&self, key: &HeldKey);
 
     /// An address of a SNAT pool.
     fn pooled(&self, key: &PoolKey) -> Option<&Addr>;
@@ -102,6 +112,7 @@ pub struct Room {
     /// The datagram that a fragment belongs to.
     pub fragment_key: FragmentKey,
     pub fragment: Fragment,
+    pub held_key: HeldKey,
     /// What an ICMP error quotes.
     pub quoted: Quoted,
     /// The answers that the packet may become.

@@ -13,6 +13,8 @@ use netd_common::flow::{FlowKey, OUTSIDE};
 pub enum Verdict {
     /// On to the next program, and then to the host's stack or out of the device.
     Pass,
+    /// As [`Self::Pass`], with a copy kept for the first fragment of its datagram, which may be a container's.
+    Keep,
     /// Into the container behind this host-side interface.
     Deliver {
         ifindex: u32,
@@ -25,6 +27,8 @@ pub enum Verdict {
     Answer {
         ifindex: u32,
     },
+    /// Copies of it went on, and nothing is left of it.
+    Spent,
     Drop(DropReason),
 }
 
@@ -40,7 +44,8 @@ pub fn finish<F: Frame + Stack, T: Tables>(hook: Hook, walk: Walk, frame: &F, ta
     };
     let outcome = match verdict {
         Verdict::Pass => Outcome::Passed,
-        Verdict::Deliver { .. } | Verdict::Forward { .. } => Outcome::Redirected,
+        Verdict::Keep => Outcome::Kept,
+        Verdict::Deliver { .. } | Verdict::Forward { .. } | Verdict::Spent => Outcome::Redirected,
         Verdict::Answer { .. } => Outcome::Answered,
         Verdict::Drop(reason) => {
             note(hook, reason, frame, tables);

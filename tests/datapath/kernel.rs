@@ -298,8 +298,8 @@ impl Mirror for Kernel {
             return;
         };
         let expected = match ran.verdict {
-            Verdict::Pass => NEXT,
-            Verdict::Drop(_) => DROP,
+            Verdict::Pass | Verdict::Keep => NEXT,
+            Verdict::Drop(_) | Verdict::Spent => DROP,
             Verdict::Deliver { .. } | Verdict::Forward { .. } | Verdict::Answer { .. } => REDIRECT,
         };
         let mut model = world.model.counters.borrow().clone();

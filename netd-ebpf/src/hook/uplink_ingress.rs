@@ -7,6 +7,7 @@ use crate::conntrack::{self, Target};
 use crate::forward;
 use crate::fragment;
 use crate::frame::{Frame, Route, Stack};
+use crate::held;
 use crate::parse::{self, Family, Kind, Packet};
 use crate::published;
 use crate::related;
@@ -38,24 +39,43 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
     if room.packet.kind() == Kind::IcmpError && related::find(frame, tables, room) == Ok(true) {
         return related::along(frame, tables, room);
     }
-    if !room.packet.kind().is_translatable() {
-        return other(frame, tables, room).map(|()| Verdict::Pass);
+    let is_first = room.packet.is_fragment() && !room.packet.is_later_fragment();
+    let is_known = room.packet.kind().is_translatable() && conntrack::find(frame, tables, room);
+    if !is_known && let Some(verdict) = open(frame, tables, room)? {
+        if is_first {
+            held::disown(frame, tables, room);
+        }
+        return Ok(verdict);
     }
-    if !conntrack::find(frame, tables, room) && !opens(frame, tables, room)? {
-        return Ok(Verdict::Pass);
+    let kept = if is_first { held::count(frame, tables, room) } else { 0 };
+    let verdict = forward::along(frame, tables, room)?;
+    if kept != 0
+        && let Verdict::Deliver { ifindex } = verdict
+    {
+        held::release(frame, tables, room, ifindex, kept);
+        return Ok(Verdict::Spent);
     }
-    forward::along(frame, tables, room)
+    Ok(verdict)
 }
 
-/// Whether a packet of no known flow is for a published port, and so opens one.
+/// Opens the flow of a packet of no known flow that is for a published port; the end of the walk for others.
 #[inline(always)]
-fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<bool, DropReason> {
+fn open<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<Option<Verdict>, DropReason> {
+    if !room.packet.kind().is_translatable() {
+        other(frame, tables, room)?;
+        if room.packet.kind() == Kind::LaterFragment && tables.is_local(&room.key.destination) {
+            held::keep(frame, tables, room);
+            return Ok(Some(Verdict::Keep));
+        }
+        return Ok(Some(Verdict::Pass));
+    }
     let key = &room.key;
     let Some(publish) = published::find(tables, &key.destination, key.destination_port, key.protocol) else {
-        return other(frame, tables, room).map(|()| false);
+        other(frame, tables, room)?;
+        return Ok(Some(Verdict::Pass));
     };
     if is_for_socket(frame, &room.packet, key) {
-        return Ok(false);
+        return Ok(Some(Verdict::Pass));
     }
     // The stack would not take it either.
     if is_martian(tables, &key.source) {
@@ -64,7 +84,7 @@ fn opens<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) ->
     room.opening.network = 0;
     room.opening.back = Target { kind: TO_UPLINK, ifindex: frame.ifindex(), endpoint: 0 };
     published::open(frame, tables, publish, room)?;
-    Ok(true)
+    Ok(None)
 }
 
 /// Whether a packet for a published port is the answer to a socket of the host that happens to have that port: it was

@@ -1,5 +1,6 @@
 //! Which maps are there, and how do they answer as [`Tables`]?
 
+use crate::held::{Held, HeldKey};
 use crate::tables::{InsertError, Room, Tables};
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
@@ -14,8 +15,8 @@ use netd_common::flow::{Flow, FlowKey, Timeouts};
 use netd_common::fragment::{Fragment, FragmentKey};
 use netd_common::globals::Globals;
 use netd_common::limits::{
-    ALLOWED_MAX, BLOCKED_MAX, DROPS_MAX, ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, FRAGMENTS_MAX, LOCAL_ADDRS_MAX,
-    PUBLISHED_MAX, SNAT_POOLS_MAX, SNAT_TRIES_BUCKETS, SOCK_ORIGINS_MAX, TIMEOUTS_MAX, UPLINKS_MAX,
+    ALLOWED_MAX, BLOCKED_MAX, DROPS_MAX, ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, FRAGMENTS_MAX, HELD_MAX,
+    LOCAL_ADDRS_MAX, PUBLISHED_MAX, SNAT_POOLS_MAX, SNAT_TRIES_BUCKETS, SOCK_ORIGINS_MAX, TIMEOUTS_MAX, UPLINKS_MAX,
 };
 use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
@@ -69,6 +70,11 @@ static SAMPLED: PerCpuArray<u64, { DropReason::ALL.len() }> = PerCpuArray::new()
 /// Not pinned: the programs of one load share it, and no others.
 #[btf_map]
 static ROOM: PerCpuArray<Room, 1> = PerCpuArray::new();
+/// Not pinned either, since only these programs use them.
+#[btf_map]
+static HELD: LruHashMap<HeldKey, Held, HELD_MAX> = LruHashMap::new();
+#[btf_map]
+static HELD_ROOM: PerCpuArray<Held, 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<Event, EVENTS_SIZE_MAX> = RingBuf::new();
 #[btf_map]
@@ -166,6 +172,30 @@ impl Tables for Maps {
     fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
         // Without it the later fragments are dropped, and counted.
         let _unremembered = FRAGMENTS.insert(key, fragment, 0);
+    }
+
+    #[inline(always)]
+    fn held_room(&self) -> Option<&mut Held> {
+        // SAFETY: as in `room`.
+        HELD_ROOM.get_ptr_mut(0).map(|held| unsafe { &mut *held })
+    }
+
+    #[inline(always)]
+    fn keep(&self, key: &HeldKey, held: &Held) {
+        // What cannot be kept is lost.
+        let _lost = HELD.insert(key, held, 0);
+    }
+
+    #[inline(always)]
+    fn kept(&self, key: &HeldKey) -> Option<&Held> {
+        // SAFETY: the entry stays allocated for the run of the program, and each is written once.
+        HELD.get_ptr(key).map(|held| unsafe { &*held })
+    }
+
+    #[inline(always)]
+    fn discard(&self, key: &HeldKey) {
+        // Gone already is as good.
+        let _gone = HELD.remove(key);
     }
 
     #[inline(always)]

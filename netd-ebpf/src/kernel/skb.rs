@@ -1,12 +1,13 @@
 //! How is a socket buffer a [`Frame`], and its namespace a [`Stack`]?
 
 use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Way, Wire};
+use crate::held::Held;
 use crate::parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family};
 use crate::verdict::Verdict;
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED,
-    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH,
-    BPF_FIB_LOOKUP_SRC,
+    __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM,
+    BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_FWD_DISABLED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
+    BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH, BPF_FIB_LOOKUP_SRC,
     bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     bpf_check_mtu_flags::BPF_MTU_CHK_SEGS,
     bpf_check_mtu_ret::{BPF_MTU_CHK_RET_FRAG_NEEDED, BPF_MTU_CHK_RET_SEGS_TOOBIG},
@@ -15,15 +16,16 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{
-    bpf_check_mtu, bpf_csum_diff, bpf_csum_update, bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_ns,
-    bpf_l4_csum_replace, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer, bpf_sk_lookup_udp,
-    bpf_sk_release, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_change_type,
-    bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skc_lookup_tcp,
+    bpf_check_mtu, bpf_clone_redirect, bpf_csum_diff, bpf_csum_update, bpf_fib_lookup, bpf_get_prandom_u32,
+    bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
+    bpf_sk_lookup_udp, bpf_sk_release, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail,
+    bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skc_lookup_tcp,
 };
 use aya_ebpf::macros::btf_map;
 use core::mem::MaybeUninit;
 use netd_common::Addr;
 use netd_common::flow::FlowKey;
+use netd_common::limits::HELD_SIZE_MAX;
 use netd_common::publish::{TCP, UDP};
 
 /// `pkt_type` of a packet for this host (linux/if_packet.h).
@@ -34,6 +36,9 @@ const AF_INET6: u8 = 10;
 const FIB_PARAMS_SIZE: i32 = size_of::<FibParams>() as i32;
 /// The namespace of the program's device, for socket lookups (`BPF_F_CURRENT_NETNS`).
 const CURRENT_NETNS: u64 = u64::MAX;
+
+/// The bits of a length up to [`HELD_SIZE_MAX`].
+const HELD_SIZE_MASK: usize = HELD_SIZE_MAX.next_power_of_two() - 1;
 
 /// The packet that a TC program runs on.
 pub struct Skb {
@@ -143,6 +148,38 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn copy_out(&self, held: &mut Held) -> bool {
+        held.len = self.len();
+        // Bounded in a way that the verifier sees: the helper takes no size of zero.
+        let len = held.len & (HELD_SIZE_MASK as u32);
+        if len == 0 || len != held.len || len > HELD_SIZE_MAX as u32 {
+            return false;
+        }
+        // SAFETY: the destination has room for `len` bytes.
+        unsafe { bpf_skb_load_bytes(self.skb.cast(), 0, held.bytes.as_mut_ptr().cast(), len) == 0 }
+    }
+
+    #[inline(always)]
+    fn become_held(&mut self, held: &Held) -> Result<(), Refused> {
+        let len = held.len & (HELD_SIZE_MASK as u32);
+        if len == 0 || len > HELD_SIZE_MAX as u32 {
+            return Err(Refused);
+        }
+        self.resize(len)?;
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+        // SAFETY: the source has `len` bytes.
+        let failed = unsafe { bpf_skb_store_bytes(self.skb.cast(), 0, held.bytes.as_ptr().cast(), len, flags) };
+        if failed == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    #[inline(always)]
+    fn send_copy(&mut self, ifindex: u32, is_in: bool) {
+        let flags = if is_in { u64::from(BPF_F_INGRESS) } else { 0 };
+        // SAFETY: a plain call. What cannot be sent is lost, as on any wire.
+        let _lost = unsafe { bpf_clone_redirect(self.skb, ifindex, flags) };
+    }
+
+    #[inline(always)]
     fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32> {
         let mut mtu = 0;
         // The helper takes either. A segment that grows is none of a larger MTU: it was made for the answerer's.
@@ -199,7 +236,7 @@ impl Stack for Skb {
     }
 
     #[inline(always)]
-    fn repeat<A: Attempt>(&self, times: u32, attempts: &mut A) {
+    fn repeat<A: Attempt>(times: u32, attempts: &mut A) {
         let turn: unsafe extern "C" fn(u32, *mut A) -> i64 = turn::<A>;
         // SAFETY: the callback takes what it is given here.
         unsafe { bpf_loop(times, turn as *mut core::ffi::c_void, core::ptr::from_mut(attempts).cast(), 0) };
@@ -338,8 +375,8 @@ unsafe extern "C" fn turn<A: Attempt>(_index: u32, attempts: *mut A) -> i64 {
 pub fn act(verdict: Verdict) -> i32 {
     // A redirect returns TCX_REDIRECT, or TCX_DROP where it cannot be.
     let action = match verdict {
-        Verdict::Pass => return tcx_action_base::TCX_NEXT,
-        Verdict::Drop(_) => return tcx_action_base::TCX_DROP,
+        Verdict::Pass | Verdict::Keep => return tcx_action_base::TCX_NEXT,
+        Verdict::Drop(_) | Verdict::Spent => return tcx_action_base::TCX_DROP,
         // SAFETY: the helper takes two numbers, whatever they are.
         Verdict::Deliver { ifindex } => unsafe { bpf_redirect_peer(ifindex, 0) },
         // SAFETY: no parameters, of size 0, means that the kernel looks for the neighbour itself.

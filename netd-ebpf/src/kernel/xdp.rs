@@ -55,8 +55,8 @@ pub fn now_ns() -> u64 {
 #[must_use]
 pub const fn act(verdict: Verdict) -> u32 {
     match verdict {
-        Verdict::Drop(_) => xdp_action::XDP_DROP,
-        Verdict::Pass | Verdict::Deliver { .. } | Verdict::Forward { .. } | Verdict::Answer { .. } => {
+        Verdict::Drop(_) | Verdict::Spent => xdp_action::XDP_DROP,
+        Verdict::Pass | Verdict::Keep | Verdict::Deliver { .. } | Verdict::Forward { .. } | Verdict::Answer { .. } => {
             xdp_action::XDP_PASS
         }
     }

@@ -249,7 +249,8 @@ pub fn run(world: &World, hook: Hook, mut frame: Bytes) -> Ran {
 pub const fn outcome(verdict: Verdict) -> Outcome {
     match verdict {
         Verdict::Pass => Outcome::Passed,
-        Verdict::Deliver { .. } | Verdict::Forward { .. } => Outcome::Redirected,
+        Verdict::Keep => Outcome::Kept,
+        Verdict::Deliver { .. } | Verdict::Forward { .. } | Verdict::Spent => Outcome::Redirected,
         Verdict::Answer { .. } => Outcome::Answered,
         Verdict::Drop(reason) => Outcome::Dropped(reason),
     }

@@ -5,6 +5,7 @@
 
 use super::random::Random;
 use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Way, Wire};
+use crate::held::{Held, HeldKey};
 use crate::parse::{ETHERNET_SIZE, Family};
 use crate::tables::{InsertError, Room, Tables};
 use netd_common::Addr;
@@ -32,6 +33,8 @@ pub struct Bytes {
     pub is_for_host: bool,
     pub has_vlan_tag: bool,
     pub stack: Knowledge,
+    /// Copies that were sent: by which interface, whether in, and what.
+    pub copies: Vec<(u32, bool, Vec<u8>)>,
     /// Random numbers drawn so far.
     pub draws: Cell<u64>,
 }
@@ -156,6 +159,22 @@ impl Frame for Bytes {
         Ok(())
     }
 
+    fn copy_out(&self, held: &mut Held) -> bool {
+        held.len = self.len();
+        let Some(room) = held.bytes.get_mut(..self.bytes.len()) else { return false };
+        room.copy_from_slice(&self.bytes);
+        true
+    }
+
+    fn become_held(&mut self, held: &Held) -> Result<(), Refused> {
+        self.bytes = held.bytes.get(..held.len as usize).ok_or(Refused)?.to_vec();
+        Ok(())
+    }
+
+    fn send_copy(&mut self, ifindex: u32, is_in: bool) {
+        self.copies.push((ifindex, is_in, self.bytes.clone()));
+    }
+
     fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32> {
         let mtu = self.stack.mtus.get(&ifindex).copied().unwrap_or(MTU);
         (self.len() + growth > mtu + ETHERNET_SIZE).then_some(mtu)
@@ -209,7 +228,7 @@ impl Stack for Bytes {
         sum as u32
     }
 
-    fn repeat<A: Attempt>(&self, times: u32, attempts: &mut A) {
+    fn repeat<A: Attempt>(times: u32, attempts: &mut A) {
         for _ in 0..times {
             if attempts.attempt() {
                 return;
@@ -239,6 +258,9 @@ pub struct Model {
     pub flows: RefCell<BTreeMap<FlowKey, Flow>>,
     pub timeouts: BTreeMap<u32, Timeouts>,
     pub fragments: RefCell<BTreeMap<FragmentKey, Fragment>>,
+    /// Each lives as long as the test: what is handed out may be discarded meanwhile.
+    pub held: RefCell<BTreeMap<HeldKey, &'static Held>>,
+    pub held_room: UnsafeCell<Held>,
     pub pools: BTreeMap<PoolKey, Addr>,
     pub tries: RefCell<[u64; SNAT_TRIES_BUCKETS]>,
     /// Of published ports: the list, a prefix in its 16-byte form and its length there.
@@ -316,6 +338,23 @@ impl Tables for Model {
 
     fn remember_fragment(&self, key: &FragmentKey, fragment: &Fragment) {
         self.fragments.borrow_mut().insert(*key, *fragment);
+    }
+
+    fn held_room(&self) -> Option<&mut Held> {
+        // SAFETY: as in `room`.
+        Some(unsafe { &mut *self.held_room.get() })
+    }
+
+    fn keep(&self, key: &HeldKey, held: &Held) {
+        self.held.borrow_mut().insert(*key, Box::leak(Box::new(*held)));
+    }
+
+    fn kept(&self, key: &HeldKey) -> Option<&Held> {
+        self.held.borrow().get(key).copied()
+    }
+
+    fn discard(&self, key: &HeldKey) {
+        self.held.borrow_mut().remove(key);
     }
 
     fn pooled(&self, key: &PoolKey) -> Option<&Addr> {

@@ -258,11 +258,11 @@ fn answer(random: &mut Random, ran: &Ran) -> Option<(Source, Vec<u8>)> {
     let mut answer = if is_error { error(random, frame) } else { answer_to(frame, b"answer") };
     let source = match ran.verdict {
         Verdict::Deliver { ifindex } => Source::Container(ifindex),
-        Verdict::Forward { .. } | Verdict::Pass => {
+        Verdict::Forward { .. } | Verdict::Pass | Verdict::Keep => {
             answer[..6].copy_from_slice(&UPLINK_MAC);
             Source::Wire
         }
-        Verdict::Answer { .. } | Verdict::Drop(_) => return None,
+        Verdict::Answer { .. } | Verdict::Drop(_) | Verdict::Spent => return None,
     };
     if protocol == TCP && !is_error {
         let flags = if is_v4 { 47 } else { 67 };

@@ -355,6 +355,7 @@ impl World {
             is_for_host: bytes.get(..6).is_some_and(|destination| destination == own_mac),
             has_vlan_tag: false,
             stack: self.stack.clone(),
+            copies: Vec::new(),
             draws: Cell::new(0),
             bytes,
         }
