@@ -1,10 +1,10 @@
 //! Does IPv6 go where IPv4 goes: between containers, to and from the host, to the outside, to published ports?
 
-use netd_tests::probe::{self, Mode, Reply};
+use netd_tests::probe::{self, Mode, Reply, stream};
 use netd_tests::world::{Container, HOST6, OUTSIDE6, OUTSIDE6_SECOND, Process, World, at, is_counted};
 use netd_tests::{seconds, wait_until};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 
 const EGRESS: &str = "container_egress";
 /// By IPv6 alone, so that an answer by IPv4 is none.
@@ -232,4 +232,50 @@ fn traffic_goes_on_without_the_agent() {
     assert!(world.outside.run(|| probe::dial_tcp(at(HOST6, 8080))).is_ok());
     world.start();
     assert_eq!(world.steps_planned_on_start(), 0);
+}
+
+#[test]
+fn many_bytes_arrive_as_they_were_sent() {
+    const LENGTH: u64 = 30_000_000;
+    let (world, web, client, _servers) = world_with_pair();
+    world.netctl_ok(["publish", "web", "9000:9000"]);
+    let serve = |place: &netd_tests::world::Place, address| {
+        place.run(|| TcpListener::bind(at(address, 9000))).unwrap_or_else(|error| panic!("{address}: {error}"))
+    };
+    let (inside, outside) = (serve(&web.place, Ipv6Addr::UNSPECIFIED), serve(&world.outside, OUTSIDE6));
+    for (what, from, listener, to) in [
+        ("to a peer", &client.place, &inside, web.ip6),
+        ("to the outside", &client.place, &outside, OUTSIDE6),
+        ("from the outside", &world.outside, &inside, HOST6),
+    ] {
+        let sender = from.run(|| TcpStream::connect(at(to, 9000))).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (receiver, _) = listener.accept().expect("the connection");
+        std::thread::scope(|scope| {
+            scope.spawn(|| stream::send(&sender, LENGTH));
+            stream::receive(&receiver, LENGTH).unwrap_or_else(|error| panic!("{what}: {error}"));
+        });
+    }
+    // In fragments too.
+    for address in [web.ip6, client.gateway6, HOST6, OUTSIDE6] {
+        client.place.ok(["ping", "-6", "-q", "-c3", "-i0.05", "-W2", "-s4000", &address.to_string()]);
+    }
+}
+
+#[test]
+fn a_port_that_is_published_at_every_address_cannot_be_bound_at_any() {
+    let world = World::new();
+    let _web = world.container("web", ["-p", "8080:80", "-p", "0.0.0.0:8081:80", "-p", "[::1]:8082:80"]);
+    let may_bind = |address: &str| world.probe_on_host_to_end(&["bind", "tcp", address]).is_ok();
+    for (address, expected) in [
+        ("[::1]:8080", false),
+        ("[2001:db8:18::1]:8080", false),
+        ("[::]:8080", false),
+        ("[::1]:8081", true),
+        ("127.0.0.1:8081", false),
+        ("[::1]:8082", false),
+        ("127.0.0.1:8082", true),
+        ("[2001:db8:18::1]:8082", true),
+    ] {
+        assert_eq!(may_bind(address), expected, "{address}");
+    }
 }
