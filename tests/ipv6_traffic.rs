@@ -1,5 +1,6 @@
 //! Does IPv6 go where IPv4 goes: between containers, to and from the host, to the outside, to published ports?
 
+use netd_common::globals::PROXY_V4;
 use netd_tests::probe::{self, Mode, Reply, stream};
 use netd_tests::world::{Container, HOST6, OUTSIDE6, OUTSIDE6_SECOND, Process, World, at, is_counted};
 use netd_tests::{seconds, wait_until};
@@ -157,7 +158,8 @@ fn ipv6_clients_reach_a_container_that_has_ipv4_only() {
             ("from outside", world.outside.run(|| probe::dial(mode, at(HOST6, 8080)))),
             ("from a container", client.place.run(|| probe::dial(mode, at(HOST6, 8080)))),
         ] {
-            assert_eq!(seen(what, mode, reply).0, "web", "{what}");
+            let (server, seen_as) = seen(what, mode, reply);
+            assert_eq!((server.as_str(), seen_as), ("web", PROXY_V4.into()), "{what}");
         }
     }
     // Linux lets no program turn the datagrams of an unconnected IPv6 socket to IPv4 (`udpv6_sendmsg`).
