@@ -72,7 +72,7 @@ fn everything_else_is_shown_as_the_contract_says() {
     let networks: BTreeSet<_> =
         networks.as_array().expect("networks").iter().filter_map(|row| row["name"].as_str()).collect();
     assert_eq!(networks, BTreeSet::from(["bridge", "host", "none"]));
-    has(&first(&["port", "ls"]), "container host_ip host_port container_port protocol status");
+    has(&first(&["port", "ls"]), "container host_ip host_ip6 host_port container_port protocol status");
     has(
         &first(&["flow", "ls"]),
         "container protocol state source destination translated_source translated_destination packets bytes age_s idle_s",
@@ -86,7 +86,7 @@ fn everything_else_is_shown_as_the_contract_says() {
     assert_eq!(status["abi"], netd_common::layout::ABI_VERSION);
     let maps = status["maps"].as_array().expect("maps");
     let fill = |name: &str| maps.iter().find(|map| map["name"] == name).and_then(|map| map["entries"].as_u64());
-    assert_eq!((fill("PUBLISHED"), fill("ENDPOINTS")), (Some(1), Some(1)), "{status}");
+    assert_eq!((fill("PUBLISHED"), fill("ENDPOINTS")), (Some(2), Some(1)), "one entry of each family: {status}");
     for words in [vec!["network", "ls"], vec!["port", "ls"], vec!["flow", "ls"], vec!["stats"], vec!["status"]] {
         assert!(!world.netctl_ok(&words).is_empty(), "the table of {words:?}");
     }
@@ -128,7 +128,9 @@ fn refusals_say_what_and_by_whom() {
         (&["container", "create", "x", "--ip", "10.9.9.9"], &["10.9.9.9", "10.208.0.0/24"]),
         (&["container", "create", "x", "--ip", "10.208.0.1"], &["10.208.0.1", "gateway"]),
         (&["container", "create", "x", "--ip6", "fd00::2"], &["IPv6"]),
-        (&["publish", "client", "[::1]:81:80"], &["IPv6"]),
+        (&["publish", "client", "[fe80::1]:81:80"], &["fe80::1", "link-local"]),
+        (&["publish", "client", "[2001:db8::77]:81:80"], &["2001:db8::77", "2001:db8:18::1"]),
+        (&["publish", "client", "[::1]:8080:80"], &["8080", "web"]),
         (&["publish", "client", "192.0.2.77:81:80"], &["192.0.2.77"]),
         (&["unpublish", "client", "81:80"], &["81", "client"]),
         (&["network", "inspect", "brigde"], &["brigde", "bridge"]),

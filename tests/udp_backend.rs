@@ -52,8 +52,10 @@ fn a_program_of_the_host_dials_anew() {
     let world = World::new();
     let (_containers, _servers) = two(&world);
     world.netctl_ok(["publish", "a", PORT]);
-    // An IPv4 and an IPv6 socket, by two addresses of the host.
-    let dialled = ["127.0.0.1:5353", "[::ffff:127.0.0.1]:5353", "198.18.0.1:5353"].map(|text| text.parse().unwrap());
+    // IPv4 and IPv6 sockets, by several addresses of the host.
+    let dialled =
+        ["127.0.0.1:5353", "[::ffff:127.0.0.1]:5353", "198.18.0.1:5353", "[::1]:5353", "[2001:db8:18::1]:5353"]
+            .map(|text| text.parse().unwrap());
     let mut programs = dialled.map(|address| Chat::new(&world, address));
     programs.iter_mut().for_each(|program| program.reaches("a"));
     moves(&world, PORT);

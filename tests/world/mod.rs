@@ -42,7 +42,7 @@ pub const OUTSIDE_SECOND: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 3);
 pub const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 1);
 /// The outside's IPv6 address on that link: the host's default route.
 pub const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 2);
-/// A second IPv6 address of the outside, for a second client.
+/// A second IPv6 address of the outside, for a second client that chooses it: by itself the outside takes the first.
 pub const OUTSIDE6_SECOND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 3);
 /// The host's interface towards the outside.
 pub const UPLINK: &str = "up0";
@@ -113,7 +113,7 @@ impl World {
         ));
         outside.sh(&format!(
             "ip addr add {OUTSIDE}/24 dev {OUTLINK}; ip addr add {OUTSIDE_SECOND}/24 dev {OUTLINK}
-             ip addr add {OUTSIDE6}/64 dev {OUTLINK} nodad; ip addr add {OUTSIDE6_SECOND}/64 dev {OUTLINK} nodad
+             ip addr add {OUTSIDE6}/64 dev {OUTLINK} nodad; ip addr add {OUTSIDE6_SECOND}/64 dev {OUTLINK} nodad preferred_lft 0
              ip link set {OUTLINK} up"
         ));
         host.sh(&format!("ip route add default via {OUTSIDE}; ip -6 route add default via {OUTSIDE6} dev {UPLINK}"));
@@ -148,9 +148,15 @@ impl World {
     /// Makes a network with these further words of `netctl network create`, and the containers `web` and `client` on it.
     #[track_caller]
     pub fn pair_on(&self, network: &str, options: &[&str]) -> [Container; 2] {
+        self.pair_on_as(network, options, ["web", "client"])
+    }
+
+    /// The same, with these names.
+    #[track_caller]
+    pub fn pair_on_as(&self, network: &str, options: &[&str], names: [&str; 2]) -> [Container; 2] {
         let words = ["network", "create", network].into_iter().chain(options.iter().copied());
         self.netctl_ok(words);
-        ["web", "client"].map(|name| self.container(name, ["--network", network]))
+        names.map(|name| self.container(name, ["--network", network]))
     }
 
     /// A container that is there already.

@@ -1,5 +1,6 @@
 //! Which MAC addresses are there, and which address goes with which?
 
+use netd_common::Addr;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -38,12 +39,10 @@ impl Mac {
         (0x47..=0xff).map(move |second| Self([0x02, second, a, b, c, d]))
     }
 
-    /// The link-local address that goes with it (RFC 4291 appendix A).
+    /// The link-local address that goes with it.
     #[must_use]
     pub const fn link_local(self) -> Ipv6Addr {
-        let [a, b, c, d, e, f] = self.0;
-        let octets = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f];
-        Ipv6Addr::from_bits(u128::from_be_bytes(octets))
+        Ipv6Addr::from_bits(u128::from_be_bytes(Addr::link_local_of(self.0).bytes))
     }
 }
 

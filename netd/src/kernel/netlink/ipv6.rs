@@ -85,7 +85,7 @@ impl Spared {
             // One that is gone has taken its routes along.
             let Ok(name) = if_indextoname(index) else { continue };
             let file = file(&name.to_string_lossy(), "accept_ra");
-            let value = fs::read_to_string(&file)?;
+            let Ok(value) = fs::read_to_string(&file) else { continue };
             if value.trim() != "2" {
                 fs::write(&file, "2")?;
                 spared.0.push((file, value));
