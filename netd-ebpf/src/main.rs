@@ -77,8 +77,8 @@ mod programs {
     sock_addr! {
         connect4, connect4, Call4, dial;
         connect6, connect6, Call6, dial;
-        sendmsg4, sendmsg4, Call4, dial;
-        sendmsg6, sendmsg6, Call6, dial;
+        sendmsg4, sendmsg4, Call4, send;
+        sendmsg6, sendmsg6, Call6, send;
         recvmsg4, recvmsg4, Call4, undial;
         recvmsg6, recvmsg6, Call6, undial;
         getpeername4, getpeername4, Call4, undial;

@@ -24,17 +24,29 @@ pub trait Call {
     fn redirect(&mut self, address: Addr, port: u16);
 }
 
-/// `connect`, and `sendmsg` of an unconnected socket: dial the container instead.
+/// `connect`: dial the container instead.
 #[inline(always)]
 pub fn dial<C: Call, T: Tables>(call: &mut C, tables: &T) {
+    turn(call, tables, true);
+}
+
+/// `sendmsg` of an unconnected socket: the same, but that the kernel takes no IPv4 destination there for one in IPv6.
+#[inline(always)]
+pub fn send<C: Call, T: Tables>(call: &mut C, tables: &T) {
+    turn(call, tables, false);
+}
+
+#[inline(always)]
+fn turn<C: Call, T: Tables>(call: &mut C, tables: &T, may_change_family: bool) {
     if call.netns_cookie() != tables.netns_cookie() {
         return;
     }
     let address = dialled_address(call.address());
     let port = call.port();
     let Some(publish) = published::find(tables, &address, port, call.protocol()) else { return };
-    if address.is_v4() && !publish.address.is_v4() {
-        // An IPv4 socket cannot speak IPv6.
+    // An IPv4 socket cannot speak IPv6 at all.
+    let changes_family = address.is_v4() != publish.address.is_v4();
+    if changes_family && (address.is_v4() || !may_change_family) {
         return;
     }
     let key = sock_key(call, publish);

@@ -232,7 +232,7 @@ impl Stack for Skb {
     fn sum<T: Wire>(&self, of: &T) -> u32 {
         let of = core::ptr::from_ref(of).cast_mut().cast();
         // SAFETY: `of` is valid for its size, and nothing is taken off.
-        unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, of, size_of::<T>() as u32, 0) as u32 }
+        unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, of, size_of::<T>() as u32, 0).cast_unsigned() as u32 }
     }
 
     #[inline(always)]

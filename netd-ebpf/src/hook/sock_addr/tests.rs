@@ -114,6 +114,22 @@ fn ipv6_addresses_of_the_host_reach_what_is_published_for_them() {
 }
 
 #[test]
+fn a_message_keeps_its_family_and_a_connection_may_change_it() {
+    let mut world = world();
+    world.publish_at(UDP, (Addr::ANY_V6, 5353), &WEB, (WEB.address, 53));
+    let (dialled, turned) = ("[::1]:5353", "10.1.0.2:53");
+    let mut connected = call(UDP, dialled);
+    dial(&mut connected, &world.model);
+    assert_eq!(connected, call(UDP, turned));
+    let mut sent = call(UDP, dialled);
+    send(&mut sent, &world.model);
+    assert_eq!(sent, call(UDP, dialled));
+    let mut sent = call(UDP, "127.0.0.1:5353");
+    send(&mut sent, &world.model);
+    assert_eq!(sent, call(UDP, turned));
+}
+
+#[test]
 fn only_the_socket_that_was_turned_is_told_so() {
     let world = world();
     dial(&mut call(TCP, "127.0.0.1:8080"), &world.model);

@@ -73,7 +73,7 @@ pub struct Create {
     /// A note to keep with it; repeatable
     #[arg(long = "label", value_name = "K=V", value_parser = pair::<String>)]
     labels: Vec<(String, String)>,
-    /// An option: timeout-tcp-established=2h and the like, snat-pool=ADDR[-ADDR][,…], or one to keep with it; repeatable
+    /// An option: timeout-tcp-established=2h and the like, snat-pool=ADDR,ADDR-ADDR, or one to keep with it; repeatable
     #[arg(long = "opt", value_name = "K=V", value_parser = pair::<String>)]
     options: Vec<(String, String)>,
 }
