@@ -156,7 +156,7 @@ fn ipv6<F: Frame + Stack>(frame: &F, room: &mut Room) -> Result<(), DropReason> 
 /// Moves `packet` on to the transport header behind extension headers, if there are any; returns its protocol.
 ///
 /// # Errors
-/// As [`extension::follow`].
+/// [`DropReason::Malformed`] when the chain leaves the packet, [`DropReason::ExtensionHeaders`] when it is too long.
 #[inline(always)]
 pub fn beyond_extensions<F: Frame + Stack>(frame: &F, next_header: u8, packet: &mut Packet) -> Result<u8, DropReason> {
     if extension::is_one(next_header) { extension::follow(frame, next_header, packet) } else { Ok(next_header) }
