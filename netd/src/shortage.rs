@@ -122,15 +122,15 @@ fn refusal((kind, name): &(Kind, String), refused: Refused) -> Shortage {
     let packets = refused.packets;
     let reason = match kind {
         Kind::Snat if name == HOST => format!(
-            "{packets} packets were dropped lately (SnatExhausted): no source port is free towards their remote port; \
+            "{packets} dropped lately as SnatExhausted: no source port is free towards their remote port; \
              close connections to it"
         ),
         Kind::Snat => format!(
-            "{packets} packets were dropped lately (SnatExhausted): no source port is free towards their remote port; \
+            "{packets} dropped lately as SnatExhausted: no source port is free towards their remote port; \
              close connections to it, or give the network more addresses with --opt snat-pool=ADDR,…"
         ),
         Kind::Map => format!(
-            "{packets} packets were dropped lately (FlowTableFull): it took no entry for a new connection; raise flows_max"
+            "{packets} dropped lately as FlowTableFull: the map took no entry for a new connection; raise flows_max"
         ),
     };
     Shortage { kind: *kind, name: name.clone(), degree: Degree::Exhausted, reason }
@@ -252,12 +252,12 @@ mod tests {
         assert_eq!(watch.look(at(5), before, &[], &networks), []);
         let told = watch.look(at(10), refusals(140, &[(7, 130)], 9), &[], &networks);
         assert_eq!(short(&told), ["snat host Exhausted", "snat lab Exhausted"]);
-        assert!(told[0].reason.starts_with("10 packets were dropped lately (SnatExhausted)"), "{}", told[0].reason);
-        assert!(told[1].reason.starts_with("30 packets"), "{}", told[1].reason);
+        assert!(told[0].reason.starts_with("10 dropped lately as SnatExhausted: "), "{}", told[0].reason);
+        assert!(told[1].reason.starts_with("30 dropped"), "{}", told[1].reason);
         assert!(told[1].reason.ends_with("or give the network more addresses with --opt snat-pool=ADDR,…"));
         let told = watch.look(at(15), refusals(150, &[(7, 140)], 10), &[], &networks);
         assert_eq!(short(&told), ["snat host Exhausted", "snat lab Exhausted", "map FLOWS Exhausted"]);
-        assert!(told[1].reason.starts_with("40 packets"), "all since it began: {}", told[1].reason);
+        assert!(told[1].reason.starts_with("40 dropped"), "all since it began: {}", told[1].reason);
         let same = refusals(150, &[(7, 140)], 10);
         assert_eq!(short(&watch.look(at(41), same.clone(), &[], &networks)).len(), 2, "the host's is over");
         assert_eq!(watch.look(at(45), same, &[], &networks), []);
