@@ -17,7 +17,7 @@ use crate::model::command::{Command, Context, NamespaceAt};
 use crate::reconcile::run::{Wiring, run as reconcile};
 use crate::reconcile::status::Status;
 use crate::store::{Store, WriteError};
-use crate::{files, notify};
+use crate::{files, notify, shortage};
 use std::fs::{DirBuilder, create_dir_all};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -162,6 +162,9 @@ async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
     }
     tokio::spawn(events::follow_kernel(Arc::clone(&bus), machine.pins.clone(), store.subscribe()));
     tokio::spawn(collect_garbage(machine.clone()));
+    let (shortage_sender, shortages) = watch::channel(Arc::default());
+    let (pins, fills) = (machine.pins.clone(), Arc::clone(&machine.fills));
+    tokio::spawn(shortage::follow(pins, fills, store.subscribe(), shortage_sender));
 
     let listener = api::server::bind(&config.socket(), group)?;
     let router = api::router(Arc::new(Api {
@@ -170,6 +173,7 @@ async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
         store,
         status: status.clone(),
         facts,
+        shortages,
         events: bus,
         host: machine,
         files: config.container_files(),

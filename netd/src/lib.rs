@@ -62,7 +62,7 @@
 //!
 //! `netd-common` · [`model`] · [`config`], [`mod@tuple`] · [`instance`], [`logging`], [`notify`] ·
 //! `reconcile::{target, observed, lower, pool, plan, op, status}` · [`store`], [`kernel`] · `reconcile::{pass, run}`,
-//! [`events`], [`files`] · [`api`] · [`daemon`] · [`check`], [`cleanup`].
+//! [`events`], [`files`], [`shortage`] · [`api`] · [`daemon`] · [`check`], [`cleanup`].
 //!
 //! # Where to look
 //!
@@ -78,6 +78,7 @@
 //! | How is a link, route, address or namespace made? | `kernel/netlink/`, `kernel/netns/` |
 //! | How do programs and maps get into the kernel? | `kernel/datapath.rs`, `kernel/pins.rs`; what are they attached to: `kernel/attachments.rs` |
 //! | When is a flow forgotten? | `kernel/garbage.rs` (over), `kernel/purge.rs` (its container, port or address is gone) |
+//! | What is the datapath short of? | `shortage.rs`; how full are the maps: `kernel/fill.rs` |
 //! | What happens to a packet? | `netd-ebpf/src/lib.rs` |
 //! | What does a map hold? | `netd-common/src/`, one family of types a file |
 //! | What does a path of the API do? | `api/`, one file per resource; `docs/api.md` lists them |
@@ -103,5 +104,6 @@ pub mod logging;
 pub mod model;
 pub mod notify;
 pub mod reconcile;
+pub mod shortage;
 pub mod store;
 pub mod tuple;

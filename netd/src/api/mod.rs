@@ -26,6 +26,7 @@ use crate::events::Bus;
 use crate::kernel::facts::NodeFacts;
 use crate::model::state::State;
 use crate::reconcile::status::Status;
+use crate::shortage::Shortage;
 use crate::store::Store;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -51,6 +52,8 @@ pub struct Api<H> {
     /// How far the reconciler is.
     pub status: watch::Receiver<Arc<Status>>,
     pub facts: watch::Receiver<Arc<NodeFacts>>,
+    /// What there is too little of.
+    pub shortages: watch::Receiver<Arc<Vec<Shortage>>>,
     pub events: Arc<Bus>,
     pub host: H,
     /// Where the containers' `resolv.conf`, `hosts` and `hostname` are.

@@ -9,6 +9,7 @@ use crate::kernel::facts::NodeFacts;
 use crate::model::family::Family;
 use crate::model::state::{Container, Driver, Mac, Mode, Network, Protocol, Publish, PublishKey, State};
 use crate::reconcile::status::{Object, Status};
+use crate::shortage::{Degree, Shortage};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,15 +26,21 @@ pub struct VersionRecord {
     pub instance: String,
 }
 
-/// How an object is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// How an object is doing, from well to not well at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Health {
     /// The kernel has it.
     Ready,
     /// The kernel has not been brought to the newest revision yet.
     Pending,
-    /// The kernel refuses; it is tried again.
+    /// Of what the datapath works with little is left.
+    NearlyFull,
+    /// None is left.
+    Full,
+    /// Some was asked for and not had.
+    Exhausted,
+    /// The kernel refuses, or the host lacks what was asked for; it is tried again.
     Failing,
 }
 
@@ -44,6 +51,9 @@ impl Health {
             Self::Ready => "ready",
             Self::Pending => "pending",
             Self::Failing => "failing",
+            Self::Exhausted => "exhausted",
+            Self::Full => "full",
+            Self::NearlyFull => "nearly-full",
         }
     }
 
@@ -162,7 +172,7 @@ pub struct MemberRecord {
     pub aliases: Vec<String>,
 }
 
-/// One tracked flow, as its opener sees it: the counts are of what the opener sent.
+/// One tracked flow, as its opener sees it; the counts are of both directions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowRecord {
     /// Null for the host's own, and while a container that is gone still has flows.
@@ -339,6 +349,21 @@ impl View<'_> {
             reason: reason.clone(),
         };
         self.status.failing.iter().map(record).collect()
+    }
+
+    /// What there is too little of, as an object that is not ready.
+    #[must_use]
+    pub fn shortage(shortage: &Shortage) -> ObjectRecord {
+        ObjectRecord {
+            kind: shortage.kind.name().to_owned(),
+            name: shortage.name.clone(),
+            status: match shortage.degree {
+                Degree::Exhausted => Health::Exhausted,
+                Degree::Full => Health::Full,
+                Degree::NearlyFull => Health::NearlyFull,
+            },
+            reason: shortage.reason.clone(),
+        }
     }
 
     /// The file by which a container's namespace is entered. For one on the host's network that is netd's own.

@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::host::Host;
-use super::records::{Health, MapRecord, ObjectRecord, StatusRecord};
+use super::records::{Health, MapRecord, ObjectRecord, StatusRecord, View};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -20,6 +20,7 @@ async fn show<H: Host>(State(api): State<Arc<Api<H>>>) -> Json<StatusRecord> {
         .unwrap_or_else(|gone| Err(io::Error::other(gone)));
     let snapshot = api.snapshot();
     let mut objects = snapshot.view().objects();
+    objects.extend(api.shortages.borrow().iter().map(View::shortage));
     let maps = fill.unwrap_or_else(|error| {
         objects.push(ObjectRecord {
             kind: "node".to_owned(),

@@ -6,6 +6,7 @@ use crate::kernel::traffic::Traffic;
 use crate::model::command::{Command, Context, HostSocket, NamespaceAt};
 use crate::model::state::{Protocol, PublishKey};
 use crate::reconcile::status::Object;
+use crate::shortage::Degree;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
@@ -115,6 +116,7 @@ struct World {
     status: watch::Sender<Arc<Status>>,
     events: Arc<Bus>,
     streams: Arc<Semaphore>,
+    shortages: watch::Sender<Arc<Vec<Shortage>>>,
     stop: watch::Sender<bool>,
     folder: tempfile::TempDir,
 }
@@ -153,6 +155,7 @@ impl World {
         store.write(&Command::InstallBuiltins, &context).expect("the built-in networks");
         let (status, status_reader) = watch::channel(Arc::new(Status::default()));
         let (_, facts) = watch::channel(Arc::new(facts));
+        let (shortage_sender, shortages) = watch::channel(Arc::default());
         let (stop, stopped) = watch::channel(false);
         let api = Api {
             instance: "default".to_owned(),
@@ -160,6 +163,7 @@ impl World {
             store,
             status: status_reader,
             facts,
+            shortages,
             events: Arc::default(),
             host: machine,
             files: folder.path().join("containers"),
@@ -170,7 +174,8 @@ impl World {
         };
         let (events, streams) = (Arc::clone(&api.events), Arc::clone(&api.streams));
         let state = api.state.clone();
-        let world = Self { router: router(Arc::new(api)), status, events, streams, stop, folder };
+        let world =
+            Self { router: router(Arc::new(api)), status, events, streams, shortages: shortage_sender, stop, folder };
         world.status.send_replace(Arc::new(Status { observed_revision: state.borrow().revision, ..Status::default() }));
         world
     }
@@ -545,6 +550,19 @@ async fn maps_that_cannot_be_read_are_an_error_and_no_empty_list() {
     assert_eq!(code(&world.ask("GET", "/v1/flows", Value::Null).await), (500, "host"));
     let (status, record) = world.ask("GET", "/v1/status", Value::Null).await;
     assert_eq!((status, record["objects"][0]["name"].as_str()), (StatusCode::OK, Some("maps")));
+}
+
+#[tokio::test]
+async fn what_is_short_is_an_object_of_the_status() {
+    let world = World::new(Machine::default());
+    let shortage = |kind, name: &str, degree| Shortage { kind, name: name.to_owned(), degree, reason: "r".to_owned() };
+    let snat = shortage(crate::shortage::Kind::Snat, "lab", Degree::Exhausted);
+    let map = shortage(crate::shortage::Kind::Map, "FLOWS", Degree::NearlyFull);
+    world.shortages.send_replace(Arc::new(vec![snat, map]));
+    let (_, record) = world.ask("GET", "/v1/status", Value::Null).await;
+    let object = |kind, name, status| json!({"kind": kind, "name": name, "status": status, "reason": "r"});
+    let expected = [object("snat", "lab", "exhausted"), object("map", "FLOWS", "nearly-full")];
+    assert_eq!(record["objects"], json!(expected));
 }
 
 #[tokio::test]

@@ -99,6 +99,9 @@ impl<K: Kernel> Reconciler<K> {
 
     /// Brings the kernel to `state`, as far as it lets itself be brought.
     pub fn pass(&mut self, state: &Arc<State>, look: Look, now: Instant) -> Outcome {
+        // Who is told that the host lacks something may have added it a moment ago.
+        let is_news = |unmet: &BTreeMap<Object, String>| unmet.keys().any(|object| !self.unmet.contains_key(object));
+        let look = if is_news(&unmet(state, &self.facts)) { Look::Anew } else { look };
         let (mut observed, looked) = match (self.observed.take(), look) {
             (Some(observed), Look::Remembered) => (observed, Look::Remembered),
             (None, _) | (Some(_), Look::Anew) => match self.look() {

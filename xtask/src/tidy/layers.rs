@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
         "reconcile::status",
     ],
     &["store", "kernel"],
-    &["reconcile", "dns", "events", "metrics", "files"],
+    &["reconcile", "dns", "events", "metrics", "files", "shortage"],
     &["api"],
     &["daemon"],
     &["check", "cleanup"],

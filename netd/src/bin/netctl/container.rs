@@ -178,11 +178,7 @@ fn or_dash(text: &str) -> String {
 fn health(record: &ContainerRecord) -> Health {
     let endpoints = record.endpoints.iter().map(|endpoint| endpoint.status);
     let all = endpoints.chain(record.publishes.iter().map(|publish| publish.status));
-    all.fold(Health::Ready, |worst, one| match (worst, one) {
-        (Health::Failing, _) | (_, Health::Failing) => Health::Failing,
-        (Health::Pending, _) | (_, Health::Pending) => Health::Pending,
-        (Health::Ready, Health::Ready) => Health::Ready,
-    })
+    all.max().unwrap_or(Health::Ready)
 }
 
 /// A command and the place where it runs.

@@ -243,6 +243,18 @@ fn a_network_is_not_ready_without_its_addresses_and_is_when_they_appear() {
 }
 
 #[test]
+fn before_a_network_is_told_that_it_lacks_an_address_the_host_is_looked_at() {
+    let (mut reconciler, now) = (reconciler(), Instant::now());
+    settle(&mut reconciler, &Arc::new(state()), now);
+    let address = "198.18.0.7".parse().unwrap();
+    reconciler.kernel.facts.uplinks.get_mut("eth0").unwrap().addresses.insert(address);
+    let options = [("snat-pool".to_owned(), "198.18.0.7".to_owned())].into();
+    let state = after(&state(), &Command::CreateNetwork(NetworkSpec { options, ..network("lab") }));
+    let outcome = reconciler.pass(&state, Look::Remembered, now);
+    assert_eq!((outcome.status.failing, outcome.looked), (BTreeMap::new(), Look::Anew));
+}
+
+#[test]
 fn a_published_port_that_fails_is_named_as_the_user_names_it() {
     let (mut reconciler, now) = (reconciler(), Instant::now());
     reconciler.kernel.faults.matching = Some(|op| matches!(op, Op::SetPublish(..)));
