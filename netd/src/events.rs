@@ -2,7 +2,8 @@
 //!
 //! Three sources, one [`Bus`]. A reader that is slower than the events loses the oldest and is told how many.
 
-use crate::model::state::{PublishKey, State};
+use crate::model::prefix::{Prefix, Prefixes};
+use crate::model::state::{Publish, PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use crate::{kernel, tuple};
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +31,8 @@ pub enum Kind {
     Removed,
     Published,
     Unpublished,
+    Blocked,
+    Unblocked,
     Failing,
     Ready,
     Dropped,
@@ -45,6 +48,8 @@ impl Kind {
             Self::Removed => "removed",
             Self::Published => "published",
             Self::Unpublished => "unpublished",
+            Self::Blocked => "blocked",
+            Self::Unblocked => "unblocked",
             Self::Failing => "failing",
             Self::Ready => "ready",
             Self::Dropped => "dropped",
@@ -80,8 +85,8 @@ pub struct Record {
 impl Record {
     fn about(time: Timestamp, kind: Kind, object: &Object, message: String) -> Self {
         let (name, container) = match object {
-            Object::Node => (None, None),
-            Object::Network(name) => (Some(name.clone()), None),
+            Object::Node | Object::BlockList => (None, None),
+            Object::Uplink(name) | Object::Network(name) => (Some(name.clone()), None),
             Object::Container(name) => (Some(name.clone()), Some(name.clone())),
             Object::Publish(key) => (Some(publish_name(key)), None),
         };
@@ -117,6 +122,8 @@ impl Record {
 pub const fn object_kind(object: &Object) -> &'static str {
     match object {
         Object::Node => "node",
+        Object::BlockList => "block-list",
+        Object::Uplink(_) => "uplink",
         Object::Network(_) => "network",
         Object::Container(_) => "container",
         Object::Publish(_) => "publish",
@@ -174,7 +181,7 @@ pub async fn follow_state(bus: Arc<Bus>, mut state: watch::Receiver<Arc<State>>)
         let after = state.borrow_and_update().clone();
         for record in changes(&before, &after, Timestamp::now()) {
             match record.kind {
-                Kind::Created | Kind::Removed => tracing::info!("{}", record.message),
+                Kind::Created | Kind::Removed | Kind::Blocked | Kind::Unblocked => tracing::info!("{}", record.message),
                 // There may be thousands at once.
                 Kind::Published | Kind::Unpublished => tracing::debug!("{}", record.message),
                 Kind::Failing | Kind::Ready | Kind::Dropped | Kind::Lost => {}
@@ -255,8 +262,11 @@ fn changes(before: &State, after: &State, now: Timestamp) -> Vec<Record> {
         }
         records.push(record);
     };
+    let goes_on = |now: Option<&Publish>, then: &Publish| {
+        now.is_some_and(|now| now.leads_to(&then.container, then.container_port))
+    };
     for (key, publish) in &before.publishes {
-        if after.publishes.get(key) != Some(publish) {
+        if !goes_on(after.publishes.get(key), publish) {
             let message = format!("{} no longer leads to {}", publish_name(key), publish.container);
             tell(Kind::Unpublished, Object::Publish(*key), Some(&publish.container), message);
         }
@@ -283,11 +293,42 @@ fn changes(before: &State, after: &State, now: Timestamp) -> Vec<Record> {
     }
     for (key, publish) in &after.publishes {
         if before.publishes.get(key) != Some(publish) {
-            let message = format!("{} leads to {}:{}", publish_name(key), publish.container, publish.container_port);
+            let Publish { container, container_port, allow, ipv6: _ } = publish;
+            let allowed = after.allow_lists.get(allow).map(|list| format!(", for {}", prefixes(list.iter().copied())));
+            let allowed = allowed.unwrap_or_default();
+            let message = format!("{} leads to {container}:{container_port}{allowed}", publish_name(key));
             tell(Kind::Published, Object::Publish(*key), Some(&publish.container), message);
         }
     }
+    records.extend(blocks(&before.blocked, &after.blocked, now));
     records
+}
+
+/// One record for all that was blocked, and one for all that was unblocked.
+fn blocks(before: &Prefixes, after: &Prefixes, now: Timestamp) -> Vec<Record> {
+    if before.is_shared_with(after) {
+        return Vec::new();
+    }
+    let record = |kind, word: &str, one: &Prefixes, other: &Prefixes| {
+        let mut changed = one.difference(other).copied().peekable();
+        changed.peek()?;
+        Some(Record::about(now, kind, &Object::BlockList, format!("{} {word}", prefixes(changed))))
+    };
+    let more = record(Kind::Blocked, "blocked", after, before);
+    more.into_iter().chain(record(Kind::Unblocked, "unblocked", before, after)).collect()
+}
+
+/// Prefixes that a message names at most.
+const PREFIXES_TOLD_MAX: usize = 3;
+
+/// The first few, and how many more there are.
+fn prefixes(mut prefixes: impl Iterator<Item = Prefix>) -> String {
+    let told: Vec<String> = prefixes.by_ref().take(PREFIXES_TOLD_MAX).map(|prefix| prefix.to_string()).collect();
+    let told = told.join(", ");
+    match prefixes.count() {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
 }
 
 /// Which objects began to fail, fail otherwise than before, or recovered.
@@ -338,7 +379,7 @@ mod tests {
     fn published(container: &str) -> State {
         let key =
             PublishKey { host_ip: "0.0.0.0".parse().expect("an address"), protocol: Protocol::Tcp, host_port: 80 };
-        let publish = Publish { container: container.to_owned(), container_port: 8080, ipv6: true };
+        let publish = Publish { container: container.to_owned(), container_port: 8080, ipv6: true, allow: 0 };
         State { publishes: [(key, publish)].into(), ..State::default() }
     }
 
@@ -353,6 +394,25 @@ mod tests {
             ["unpublished 0.0.0.0:80/tcp no longer leads to web", "published 0.0.0.0:80/tcp leads to api:8080"]
         );
         assert_eq!(changes(&published("web"), &published("web"), NOW), []);
+    }
+
+    #[test]
+    fn a_port_that_is_opened_to_others_is_told_once() {
+        let list = |texts: &[&str]| crate::model::testing::prefixes(texts).into();
+        let mut after = published("web");
+        after.publishes.values_mut().for_each(|publish| publish.allow = 3);
+        after.allow_lists = [(3, list(&["10.0.0.0/8", "198.18.0.7"]))].into();
+        assert_eq!(
+            messages(&changes(&published("web"), &after, NOW)),
+            ["published 0.0.0.0:80/tcp leads to web:8080, for 10.0.0.0/8, 198.18.0.7/32"]
+        );
+        let before = State { blocked: list(&["9.0.0.0/8"]), ..after.clone() };
+        let after = State { blocked: list(&["10.0.0.0/8", "11.0.0.0/8", "12.0.0.0/8", "13.0.0.0/8"]), ..after };
+        assert_eq!(
+            messages(&changes(&before, &after, NOW)),
+            ["blocked 10.0.0.0/8, 11.0.0.0/8, 12.0.0.0/8 and 1 more blocked", "unblocked 9.0.0.0/8 unblocked"]
+        );
+        assert_eq!(changes(&after, &after.clone(), NOW), []);
     }
 
     #[test]

@@ -75,6 +75,7 @@
 //! | What should the kernel hold for a given state? | `reconcile/lower.rs`, in the types of `reconcile/target.rs` |
 //! | Which steps, in which order? | `reconcile/plan.rs`, `reconcile/op.rs` |
 //! | When is a step tried again? | `reconcile/pass.rs`; when is the kernel looked at: `reconcile/run.rs` |
+//! | Who may come in, and who may not? | `model/prefix.rs`; in the kernel's tries: `kernel/tries.rs`; at the uplinks: `kernel/guard.rs` |
 //! | How is a link, route, address or namespace made? | `kernel/netlink/`, `kernel/netns/` |
 //! | How do programs and maps get into the kernel? | `kernel/datapath.rs`, `kernel/pins.rs`; what are they attached to: `kernel/attachments.rs` |
 //! | When is a flow forgotten? | `kernel/garbage.rs` (over), `kernel/purge.rs` (its container, port or address is gone) |

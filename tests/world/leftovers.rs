@@ -17,6 +17,9 @@ impl World {
             if !["lo:", UPLINK].iter().any(|own| name.starts_with(own)) && name.starts_with("nd") {
                 left.push(format!("link {line}"));
             }
+            if line.contains(" xdp") {
+                left.push(format!("an XDP program at {line}"));
+            }
         }
         // Containers' networks are parts of 10.0.0.0/8 and fd00::/8, and nothing else in a world is.
         let routes = self.host.sh("ip -4 route show table all; ip -6 route show table all");

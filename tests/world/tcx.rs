@@ -1,4 +1,4 @@
-//! Which TCX programs are on an interface, and how does a test put another's beside netd's?
+//! Which TCX programs are on an interface, and how does a test put another's, or one of XDP, beside netd's?
 //!
 //! By bpf(2) itself, since bpftool shows TCX from version 7.3 on only.
 
@@ -14,6 +14,11 @@ const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 const BPF_F_BEFORE: u32 = 1 << 3;
+const TCX_NEXT: i32 = -1;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_XDP: u32 = 37;
+const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+const XDP_PASS: i32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -29,7 +34,7 @@ pub enum Position {
     Last,
 }
 
-/// A TCX program that lets every packet on to the next one; attached until it is dropped.
+/// A program that lets every packet on; attached until it is dropped.
 #[derive(Debug)]
 pub struct ForeignProgram {
     _link: OwnedFd,
@@ -63,7 +68,7 @@ impl ForeignProgram {
     /// Attaches it to the interface `name` of a place.
     #[must_use]
     pub fn attach(place: &Place, name: &str, direction: Direction, position: Position) -> Self {
-        let program = load().expect("a program of two instructions");
+        let program = load(BPF_PROG_TYPE_SCHED_CLS, TCX_NEXT).expect("a program of two instructions");
         let index = place.run(|| nix::net::if_::if_nametoindex(name)).expect("an interface");
         let flags = match position {
             Position::First => BPF_F_BEFORE,
@@ -74,14 +79,26 @@ impl ForeignProgram {
         let link = place.run(|| attributes.open(BPF_LINK_CREATE)).expect("a TCX link");
         Self { _link: link }
     }
+
+    /// Attaches one that lets every frame pass as the XDP program of the interface `name`.
+    #[must_use]
+    pub fn attach_xdp(place: &Place, name: &str) -> Self {
+        let program = load(BPF_PROG_TYPE_XDP, XDP_PASS).expect("a program of two instructions");
+        let index = place.run(|| nix::net::if_::if_nametoindex(name)).expect("an interface");
+        let mut attributes = Attributes::default();
+        attributes.words[..4].copy_from_slice(&[fd_word(program.as_raw_fd()), index, BPF_XDP, XDP_FLAGS_SKB_MODE]);
+        let link = place.run(|| attributes.open(BPF_LINK_CREATE)).expect("an XDP link");
+        Self { _link: link }
+    }
 }
 
-fn load() -> io::Result<OwnedFd> {
-    // r0 = -1 (TCX_NEXT); exit.
-    let instructions: [u64; 2] = [0xffff_ffff_0000_00b7, 0x0000_0000_0000_0095];
+/// A program that only returns this.
+fn load(kind: u32, returned: i32) -> io::Result<OwnedFd> {
+    // r0 = returned; exit.
+    let instructions: [u64; 2] = [u64::from(returned.cast_unsigned()) << 32 | 0xb7, 0x95];
     let license = c"GPL";
     let mut attributes = Attributes::default();
-    attributes.words[..2].copy_from_slice(&[BPF_PROG_TYPE_SCHED_CLS, 2]);
+    attributes.words[..2].copy_from_slice(&[kind, 2]);
     attributes.set_pointer(2, instructions.as_ptr() as u64);
     attributes.set_pointer(4, license.as_ptr() as u64);
     attributes.open(BPF_PROG_LOAD)

@@ -70,7 +70,8 @@ impl<H: Host> Api<H> {
         let (api, written) = (Arc::clone(self), command.clone());
         let changed = blocking(move || api.write(&written)).await?;
         let status = self.reached(changed.after.revision, wait.timeout()).await?;
-        for object in touched(&command, &changed) {
+        let facts = self.facts.borrow().clone();
+        for object in touched(&command, &changed, &facts) {
             if let Some(reason) = status.failing.get(&object) {
                 return Err(Error::NotReady { object: describe(&object), reason: reason.clone() });
             }
@@ -150,7 +151,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error>
 }
 
 /// What a command may have changed, as a user names it.
-fn touched(command: &Command, changed: &Changed) -> Vec<Object> {
+fn touched(command: &Command, changed: &Changed, facts: &NodeFacts) -> Vec<Object> {
     let container = |name: &String| Object::Container(name.clone());
     let network = |name: &String| Object::Network(name.clone());
     let publishes = |keys: Vec<PublishKey>| keys.into_iter().map(Object::Publish);
@@ -163,12 +164,16 @@ fn touched(command: &Command, changed: &Changed) -> Vec<Object> {
             [container(&spec.name)].into_iter().chain(publishes(keys)).collect()
         }
         Command::RemoveContainers(names) | Command::PruneContainers(names) => names.iter().map(container).collect(),
-        Command::Publish { container: name, ports } => {
+        Command::Publish { container: name, ports, allow: _ } => {
             [container(name)].into_iter().chain(publishes(published(name, ports, changed))).collect()
         }
         Command::Unpublish { .. } => {
             let gone = changed.before.publishes.keys().filter(|key| !changed.after.publishes.contains_key(key));
             publishes(gone.copied().collect()).collect()
+        }
+        Command::Block(_) | Command::Unblock(_) => {
+            let uplinks = facts.uplinks.keys().cloned().map(Object::Uplink);
+            [Object::BlockList].into_iter().chain(uplinks).collect()
         }
     }
 }
@@ -195,6 +200,8 @@ pub fn published(container: &str, ports: &[PortMap], changed: &Changed) -> Vec<P
 fn describe(object: &Object) -> String {
     match object {
         Object::Node => "this node".to_owned(),
+        Object::BlockList => "the block list".to_owned(),
+        Object::Uplink(name) => format!("uplink {name}"),
         Object::Network(name) => format!("network {name}"),
         Object::Container(name) => format!("container {name}"),
         Object::Publish(key) => format!("port {}", crate::events::publish_name(key)),

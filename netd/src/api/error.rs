@@ -28,7 +28,7 @@ pub enum Error {
     InvalidBody(String),
     #[error("the query is not what this resource takes: {0}")]
     InvalidQuery(String),
-    #[error("the body is larger than {} bytes", super::BODY_SIZE_MAX)]
+    #[error("the body is larger than {} bytes, {} for the block list", super::BODY_SIZE_MAX, super::BLOCKS_SIZE_MAX)]
     BodyTooLarge,
     #[error("{} answers are being streamed already; end one of them, then try again", super::STREAMS_MAX)]
     TooManyStreams,
@@ -84,9 +84,10 @@ impl Error {
 /// The name is unknown, the request makes no sense by itself, or it conflicts with what is there.
 const fn refused(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::UnknownContainer { .. } | Refusal::UnknownNetwork { .. } | Refusal::NotPublished { .. } => {
-            StatusCode::NOT_FOUND
-        }
+        Refusal::UnknownContainer { .. }
+        | Refusal::UnknownNetwork { .. }
+        | Refusal::NotPublished { .. }
+        | Refusal::NotBlocked { .. } => StatusCode::NOT_FOUND,
         Refusal::BadName { .. }
         | Refusal::RelativeNamespace { .. }
         | Refusal::NoNamespace { .. }
@@ -117,6 +118,7 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::Ipv6Unavailable { .. }
         | Refusal::NetworkInUse { .. }
         | Refusal::BuiltinNetwork { .. }
+        | Refusal::BlockListFull { .. }
         | Refusal::NumbersUsedUp { .. } => StatusCode::CONFLICT,
     }
 }

@@ -3,12 +3,13 @@
 use crate::kernel::fill::{self, Fills, MapFill};
 use crate::kernel::flows::Reader;
 use crate::kernel::traffic::{self, Traffic};
-use crate::kernel::{flows, netns, sockets};
+use crate::kernel::{flows, guard, netns, sockets};
 use crate::model::command::{HostSocket, NamespaceAt};
+use crate::model::node::XdpMode;
 use netd_common::drop::{Counter, DropReason, Hook, Outcome};
 use netd_common::flow::{Flow, FlowKey};
 use netd_common::limits::SNAT_TRIES_BUCKETS;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,12 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
     /// When the namespace or the interface is not there.
     fn traffic(&self, path: &Path, interface: &str) -> io::Result<Traffic>;
 
+    /// In which mode the guard runs, by the name of the uplink; those without it are not in it.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    fn guarded(&self) -> io::Result<BTreeMap<String, XdpMode>>;
+
     /// How full each map is.
     ///
     /// # Errors
@@ -146,6 +153,10 @@ impl Host for Linux {
 
     fn traffic(&self, path: &Path, interface: &str) -> io::Result<Traffic> {
         traffic::of(path, interface)
+    }
+
+    fn guarded(&self) -> io::Result<BTreeMap<String, XdpMode>> {
+        guard::modes(&self.pins)
     }
 
     fn fill(&self) -> io::Result<Vec<MapFill>> {

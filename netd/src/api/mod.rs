@@ -1,10 +1,11 @@
 //! What can be asked of a running netd, over HTTP on its unix socket?
 //!
 //! JSON in, JSON out; one file per resource; `docs/api.md` lists them. A change returns when the datapath has it.
-//! Limits: a body has at most [`BODY_SIZE_MAX`] bytes, a server at most [`CONNECTIONS_MAX`] connections (past it callers
+//! Limits: a body has at most [`BODY_SIZE_MAX`] bytes ([`BLOCKS_SIZE_MAX`] for the block list), a server at most [`CONNECTIONS_MAX`] connections (past it callers
 //! wait to be accepted) and [`STREAMS_MAX`] answers that stream (past it they are refused); lists that may be long
 //! are streamed, never collected, and a caller who takes nothing of one for ten minutes is let go.
 
+pub mod blocks;
 pub mod change;
 pub mod client;
 pub mod containers;
@@ -37,6 +38,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// Bytes of a request's body; a longer one is refused.
 pub const BODY_SIZE_MAX: usize = 1024 * 1024;
+/// The same, for the block list: as many prefixes as it takes, at their longest.
+pub const BLOCKS_SIZE_MAX: usize = 64 * 1024 * 1024;
 /// Connections, and so requests, at one time; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Answers that stream (flows, events) at one time; further ones are refused.
@@ -74,6 +77,7 @@ pub fn router<H: Host>(api: Arc<Api<H>>) -> Router {
         .merge(containers::routes())
         .merge(networks::routes())
         .merge(publishes::routes())
+        .merge(blocks::routes())
         .merge(flows::routes())
         .merge(stats::routes())
         .merge(events::routes())

@@ -8,11 +8,13 @@ use super::host::Host;
 use super::records::PublishRecord;
 use crate::model::command::{Command, Unpublish};
 use crate::model::port_map::PortMap;
+use crate::model::prefix::Prefix;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub fn routes<H: Host>() -> Router<Arc<Api<H>>> {
@@ -25,6 +27,10 @@ pub struct PublishRequest {
     pub container: String,
     /// `[HOSTIP:]HOSTPORT[-END]:PORT[-END][/PROTOCOL]` each.
     pub ports: Vec<PortMap>,
+    /// The clients that these ports are open to, `ADDRESS[/LENGTH]` each; empty: everybody. Takes the place of what a port
+    /// has that is published already.
+    #[serde(default)]
+    pub allow: BTreeSet<Prefix>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,9 +58,9 @@ async fn list<H: Host>(
 async fn publish<H: Host>(
     State(api): State<Arc<Api<H>>>,
     Asked(wait): Asked<Wait>,
-    Body(PublishRequest { container, ports }): Body<PublishRequest>,
+    Body(PublishRequest { container, ports, allow }): Body<PublishRequest>,
 ) -> Result<(StatusCode, Json<Vec<PublishRecord>>), Error> {
-    let command = Command::Publish { container: container.clone(), ports: ports.clone() };
+    let command = Command::Publish { container: container.clone(), ports: ports.clone(), allow };
     let changed = api.change(command, wait).await?;
     let snapshot = api.snapshot();
     let keys = published(&container, &ports, &changed);

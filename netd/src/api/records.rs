@@ -7,6 +7,8 @@ use crate::events::{object_kind, publish_name};
 use crate::files::Paths;
 use crate::kernel::facts::NodeFacts;
 use crate::model::family::Family;
+use crate::model::node::XdpMode;
+use crate::model::prefix::{Prefix, Prefixes};
 use crate::model::state::{Container, Driver, Mac, Mode, Network, Protocol, Publish, PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use crate::shortage::{Degree, Shortage};
@@ -121,6 +123,8 @@ pub struct ContainerPublishRecord {
     pub host_port: u16,
     pub container_port: u16,
     pub protocol: Protocol,
+    /// The clients that it is open to; empty: everybody.
+    pub allow: Prefixes,
     pub status: Health,
 }
 
@@ -133,7 +137,27 @@ pub struct PublishRecord {
     pub host_port: u16,
     pub container_port: u16,
     pub protocol: Protocol,
+    /// The clients that it is open to; empty: everybody.
+    pub allow: Prefixes,
     pub status: Health,
+}
+
+/// One prefix of the block list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockRecord {
+    pub prefix: Prefix,
+    pub status: Health,
+}
+
+/// What became of the block list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlocksChangedRecord {
+    /// Prefixes that were put on it, or taken off.
+    pub changed: usize,
+    /// Prefixes on it now.
+    pub blocked: usize,
+    /// What the caller may not have meant.
+    pub notes: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +229,8 @@ pub struct StatusRecord {
     /// Those that are not ready.
     pub objects: Vec<ObjectRecord>,
     pub uplinks: Vec<String>,
+    /// In which mode the block list is held up at each uplink; null: it is not.
+    pub xdp: BTreeMap<String, Option<XdpMode>>,
     pub maps: Vec<MapRecord>,
     pub version: String,
     pub abi: u32,
@@ -273,9 +299,17 @@ impl View<'_> {
             endpoints: endpoints.collect(),
             publishes: publishes
                 .map(|(key, publish)| {
-                    let PublishRecord { container: _, host_ip, host_ip6, host_port, container_port, protocol, status } =
-                        self.publish(key, publish);
-                    ContainerPublishRecord { host_ip, host_ip6, host_port, container_port, protocol, status }
+                    let PublishRecord {
+                        container: _,
+                        host_ip,
+                        host_ip6,
+                        host_port,
+                        container_port,
+                        protocol,
+                        allow,
+                        status,
+                    } = self.publish(key, publish);
+                    ContainerPublishRecord { host_ip, host_ip6, host_port, container_port, protocol, allow, status }
                 })
                 .collect(),
             dns: container.dns.clone(),
@@ -294,8 +328,16 @@ impl View<'_> {
             host_port: key.host_port,
             container_port: publish.container_port,
             protocol: key.protocol,
+            allow: self.state.allow_lists.get(&publish.allow).cloned().unwrap_or_default(),
             status: Health::of(self, &[Object::Publish(*key), Object::Container(publish.container.clone())]),
         }
+    }
+
+    /// How the block list is doing, on all uplinks.
+    #[must_use]
+    pub fn blocks(&self) -> Health {
+        let uplinks = self.facts.uplinks.keys().cloned().map(Object::Uplink);
+        Health::of(self, &[Object::BlockList].into_iter().chain(uplinks).collect::<Vec<_>>())
     }
 
     #[must_use]
@@ -341,8 +383,8 @@ impl View<'_> {
         let record = |(object, reason): (&Object, &String)| ObjectRecord {
             kind: object_kind(object).to_owned(),
             name: match object {
-                Object::Node => String::new(),
-                Object::Network(name) | Object::Container(name) => name.clone(),
+                Object::Node | Object::BlockList => String::new(),
+                Object::Uplink(name) | Object::Network(name) | Object::Container(name) => name.clone(),
                 Object::Publish(key) => publish_name(key),
             },
             status: Health::Failing,

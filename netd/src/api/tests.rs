@@ -4,6 +4,7 @@ use super::*;
 use crate::kernel::fill::MapFill;
 use crate::kernel::traffic::Traffic;
 use crate::model::command::{Command, Context, HostSocket, NamespaceAt};
+use crate::model::node::XdpMode;
 use crate::model::state::{Protocol, PublishKey};
 use crate::reconcile::status::Object;
 use crate::shortage::Degree;
@@ -98,6 +99,13 @@ impl Host for Machine {
             (Hook::ContainerEgress, Outcome::Dropped(DropReason::NoRoute), counter),
             (Hook::ContainerEgress, Outcome::Redirected, counter),
         ])
+    }
+
+    fn guarded(&self) -> io::Result<BTreeMap<String, XdpMode>> {
+        if self.broken {
+            return Err(io::Error::other("no such folder"));
+        }
+        Ok([("eth0".to_owned(), XdpMode::Native)].into())
     }
 
     fn fill(&self) -> io::Result<Vec<MapFill>> {
@@ -249,7 +257,7 @@ async fn a_container_is_made_shown_and_removed() {
         record["publishes"],
         json!([{
             "host_ip": "0.0.0.0", "host_ip6": "::", "host_port": 8080, "container_port": 80, "protocol": "tcp",
-            "status": "ready"
+            "allow": [], "status": "ready"
         }])
     );
     assert!(record["created"].as_str().is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()), "RFC 3339");
@@ -304,15 +312,16 @@ async fn records_have_the_names_of_the_contract() {
          containers.ipv6 containers.mac containers.aliases",
     );
     let (_, ports) = world.ask("GET", "/v1/publishes", Value::Null).await;
-    assert_names(&ports, "container host_ip host_port container_port protocol status");
+    assert_names(&ports, "container host_ip host_port container_port protocol allow status");
     let (_, counters) = world.ask("GET", "/v1/stats", Value::Null).await;
     assert_names(&counters, "hook outcome packets bytes");
     let (_, status) = world.ask("GET", "/v1/status", Value::Null).await;
     assert_names(
         &status,
-        "revision observed_revision objects uplinks maps maps.name maps.entries maps.max version abi",
+        "revision observed_revision objects uplinks xdp maps maps.name maps.entries maps.max version abi",
     );
     assert_eq!(status["uplinks"], json!(["eth0"]));
+    assert_eq!(status["xdp"], json!({"eth0": "native"}));
 }
 
 #[tokio::test]
@@ -355,6 +364,8 @@ async fn what_is_not_understood_is_refused_in_json() {
         ("POST", "/v1/publishes", r#"{"container":"a","ports":["80:80/icmp"]}"#, 400, "invalid_body"),
         ("POST", "/v1/containers?timeout=3", r#"{"name":"a"}"#, 400, "invalid_query"),
         ("POST", "/v1/containers?timeout_s=x", r#"{"name":"a"}"#, 400, "invalid_query"),
+        ("POST", "/v1/blocks", r#"{"prefixes":["10.0.0.1/8"]}"#, 400, "invalid_body"),
+        ("POST", "/v1/blocks:remove", r#"{"what":{"prefixes":["10.0.0.0/8"]}}"#, 404, "not_blocked"),
         ("GET", "/v1/flows?who=web", "", 400, "invalid_query"),
         ("GET", "/v1/flows?container=web", "", 404, "unknown_container"),
         ("DELETE", "/v1/flows?containers=web", "", 400, "invalid_query"),
@@ -417,6 +428,61 @@ async fn ports_are_published_picked_and_taken_back() {
     let (_, gone) = world.ask("POST", "/v1/publishes:remove", json!({"container": "web", "what": "all"})).await;
     assert_eq!(gone.as_array().map(Vec::len), Some(3));
     assert_eq!(world.ask("GET", "/v1/publishes?container=web", Value::Null).await.1, json!([]));
+}
+
+#[tokio::test]
+async fn a_published_port_is_opened_to_some_and_then_to_others() {
+    let world = World::new(Machine::default());
+    world.create(json!({"name": "web"})).await;
+    let publish = |allow: Value| json!({"container": "web", "ports": ["8000:80"], "allow": allow});
+    let (_, records) = world.ask("POST", "/v1/publishes", publish(json!(["198.18.0.7", "10.0.0.0/8"]))).await;
+    assert_eq!(records[0]["allow"], json!(["10.0.0.0/8", "198.18.0.7/32"]));
+    let (status, records) = world.ask("POST", "/v1/publishes", publish(json!(["2001:db8::/32"]))).await;
+    assert_eq!((status, &records[0]["allow"]), (StatusCode::CREATED, &json!(["2001:db8::/32"])));
+    let (_, container) = world.ask("GET", "/v1/containers/web", Value::Null).await;
+    assert_eq!(container["publishes"][0]["allow"], json!(["2001:db8::/32"]));
+    let (_, records) = world.ask("POST", "/v1/publishes", json!({"container": "web", "ports": ["8000:80"]})).await;
+    assert_eq!(records[0]["allow"], json!([]));
+}
+
+#[tokio::test]
+async fn addresses_are_blocked_listed_and_let_in_again() {
+    let world = World::new(Machine::default());
+    assert_eq!(world.ask("GET", "/v1/blocks", Value::Null).await, (StatusCode::OK, json!([])));
+    let (status, record) = world.ask("POST", "/v1/blocks", json!({"prefixes": ["203.0.113.0/24", "::/0"]})).await;
+    assert_eq!((status, &record["changed"], &record["blocked"]), (StatusCode::CREATED, &json!(2), &json!(2)));
+    assert!(record["notes"][0].as_str().is_some_and(|note| note.starts_with("::/0 is everybody")), "{record}");
+    let (_, record) = world.ask("POST", "/v1/blocks", json!({"prefixes": ["203.0.113.0/24"]})).await;
+    assert_eq!(record, json!({"changed": 0, "blocked": 2, "notes": []}));
+    let listed = json!([{"prefix": "203.0.113.0/24", "status": "ready"}, {"prefix": "::/0", "status": "ready"}]);
+    assert_eq!(world.ask("GET", "/v1/blocks", Value::Null).await.1, listed);
+    let gone = json!({"what": {"prefixes": ["::/0"]}});
+    assert_eq!(world.ask("POST", "/v1/blocks:remove", gone).await.1["blocked"], 1);
+    assert_eq!(world.ask("POST", "/v1/blocks:remove", json!({"what": "all"})).await.1["changed"], 1);
+    assert_eq!(world.ask("GET", "/v1/blocks", Value::Null).await.1, json!([]));
+
+    let reason = "guard uplink eth0: another XDP program is there".to_owned();
+    world.reconcile([(Object::Uplink("eth0".to_owned()), reason)].into());
+    let answer = world.ask("POST", "/v1/blocks", json!({"prefixes": ["203.0.113.0/24"]})).await;
+    assert_eq!(code(&answer), (503, "not_ready"));
+    assert_eq!(world.ask("GET", "/v1/blocks", Value::Null).await.1[0]["status"], "failing");
+    let (_, status) = world.ask("GET", "/v1/status", Value::Null).await;
+    assert_eq!((&status["objects"][0]["kind"], &status["objects"][0]["name"]), (&json!("uplink"), &json!("eth0")));
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_prefixes_are_one_change() {
+    let world = World::new(Machine::default());
+    let prefixes: Vec<String> =
+        (0..100_000_u32).map(|number| format!("{}", std::net::Ipv4Addr::from(number << 8))).collect();
+    let body = json!({"prefixes": prefixes});
+    assert!(body.to_string().len() > BODY_SIZE_MAX);
+    let (status, record) = world.ask("POST", "/v1/blocks", body).await;
+    assert_eq!((status, &record["changed"]), (StatusCode::CREATED, &json!(100_000)));
+    let (_, listed) = world.ask("GET", "/v1/blocks", Value::Null).await;
+    assert_eq!(listed.as_array().map(Vec::len), Some(100_000));
+    let one = json!({"prefixes": ["2001:db8::/32"]});
+    assert_eq!(world.ask("POST", "/v1/blocks", one).await.1["blocked"], 100_001);
 }
 
 #[tokio::test]

@@ -4,18 +4,33 @@
 //! pin's name is the program's, and behind it the interface index where there is one.
 
 use super::bpf::{self, AttachTo, AttachType, LinkTarget};
+use super::guard;
 use super::pins::{self, Pins};
+use crate::model::node::XdpMode;
 use crate::reconcile::op::SOCK_ADDR_PROGRAMS;
 use crate::reconcile::target::Attachment;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Gives the index of an interface of the host's namespace.
 type IndexOf<'a> = &'a dyn Fn(&str) -> io::Result<u32>;
+
+/// Gives a loaded program by its name.
+type ProgramOf<'a> = &'a dyn Fn(&str) -> io::Result<OwnedFd>;
+
+/// A program that is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    pub attachment: Attachment,
+    /// Its name.
+    pub program: String,
+    /// Its number, which says which load of it.
+    pub program_id: u32,
+}
 
 /// The links of one instance.
 #[derive(Debug)]
@@ -60,18 +75,21 @@ impl Attachments {
         Ok(())
     }
 
-    /// What is attached, and the number of the program that runs there.
+    /// What is attached.
     ///
     /// # Errors
     /// When a link does not answer, or one that attaches nothing any more cannot be unpinned.
-    pub fn observe(&mut self, link_of: &dyn Fn(u32) -> String) -> io::Result<Vec<(Attachment, u32)>> {
+    pub fn observe(&mut self, link_of: &dyn Fn(u32) -> String) -> io::Result<Vec<Attached>> {
         let cgroup = std::fs::metadata(&self.cgroup)?.ino();
         let mut found = Vec::new();
         let mut gone = Vec::new();
         for (name, link) in &self.links {
             let info = bpf::link_info(link.as_fd())?;
             match attachment_of(name, info.target, cgroup, link_of) {
-                Some(attachment) => found.push((attachment, info.program_id)),
+                Some(attachment) => {
+                    let program = program_in(name).to_owned();
+                    found.push(Attached { attachment, program, program_id: info.program_id });
+                }
                 None => gone.push(name.clone()),
             }
         }
@@ -82,20 +100,21 @@ impl Attachments {
         Ok(found)
     }
 
-    /// Attaches a program; where one of netd's is attached already, it takes its place.
+    /// Attaches the program that an attachment runs; where one of netd's is attached already, it takes its place.
     ///
     /// # Errors
     /// When the interface or the cgroup is not there, or the kernel refuses.
     pub fn attach(
         &mut self,
         attachment: &Attachment,
-        program: BorrowedFd<'_>,
+        program_of: ProgramOf<'_>,
         index_of: IndexOf<'_>,
     ) -> io::Result<()> {
-        let name = link_name(attachment, index_of)?;
-        if let Some(link) = self.links.get(&name) {
-            return bpf::update_link(link.as_fd(), program);
+        if self.has(attachment, index_of)? {
+            return self.renew(attachment, program_of, index_of);
         }
+        let program = program_named(attachment);
+        let name = link_name(attachment, program, index_of)?;
         let folder;
         let to = if let Some(ifindex) = index_in(&name) {
             AttachTo::Interface(ifindex)
@@ -103,7 +122,32 @@ impl Attachments {
             folder = File::open(&self.cgroup)?;
             AttachTo::Cgroup(folder.as_fd())
         };
-        let link = bpf::attach(program, to, attach_type_of(attachment)?)?;
+        let link = bpf::attach(program_of(program)?.as_fd(), to, attach_type_of(attachment)?)?;
+        self.keep(name, link)
+    }
+
+    /// As [`Self::attach`], for the guard of an uplink, whose program is the one for the mode that the uplink takes.
+    ///
+    /// # Errors
+    /// As [`guard::attach`].
+    pub fn attach_guard(
+        &mut self,
+        link: &str,
+        is_veth: bool,
+        program_of: ProgramOf<'_>,
+        index_of: IndexOf<'_>,
+    ) -> io::Result<()> {
+        let attachment = Attachment::XdpGuard(link.to_owned());
+        if self.has(&attachment, index_of)? {
+            return self.renew(&attachment, program_of, index_of);
+        }
+        let (mode, attached) = guard::attach(index_of(link)?, is_veth, program_of)?;
+        let name = link_name(&attachment, guard::program(mode), index_of)?;
+        tracing::info!(uplink = link, mode = mode.name(), "the block list is held up here");
+        self.keep(name, attached)
+    }
+
+    fn keep(&mut self, name: String, link: OwnedFd) -> io::Result<()> {
         let path = self.pins.link(&name);
         pins::remove_file(&path)?;
         bpf::pin(link.as_fd(), &path)?;
@@ -111,23 +155,28 @@ impl Attachments {
         Ok(())
     }
 
-    /// Puts a program in the place of a former one: no packet meets a gap.
+    fn has(&self, attachment: &Attachment, index_of: IndexOf<'_>) -> io::Result<bool> {
+        Ok(link_names(attachment, index_of)?.iter().any(|name| self.links.contains_key(name)))
+    }
+
+    /// Puts a program in the place of a former load of it: no packet meets a gap.
     ///
     /// # Errors
     /// When there is no such attachment, or the kernel refuses.
-    pub fn renew(&self, attachment: &Attachment, program: BorrowedFd<'_>, index_of: IndexOf<'_>) -> io::Result<()> {
-        let name = link_name(attachment, index_of)?;
-        match self.links.get(&name) {
-            Some(link) => bpf::update_link(link.as_fd(), program),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no link {name}"))),
+    pub fn renew(&self, attachment: &Attachment, program_of: ProgramOf<'_>, index_of: IndexOf<'_>) -> io::Result<()> {
+        let names = link_names(attachment, index_of)?;
+        let there = names.iter().find_map(|name| Some((name, self.links.get(name)?)));
+        match there {
+            Some((name, link)) => bpf::update_link(link.as_fd(), program_of(program_in(name))?.as_fd()),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no link {}", names.join(" or ")))),
         }
     }
 
     /// # Errors
     /// When the pin cannot be removed.
     pub fn detach(&mut self, attachment: &Attachment, index_of: IndexOf<'_>) -> io::Result<()> {
-        match link_name(attachment, index_of) {
-            Ok(name) => self.forget(&name),
+        match link_names(attachment, index_of) {
+            Ok(names) => names.iter().try_for_each(|name| self.forget(name)),
             // The interface is gone, and its link with it.
             Err(_) => Ok(()),
         }
@@ -148,26 +197,44 @@ impl Attachments {
     }
 }
 
-/// The name of the program that an attachment runs.
-#[must_use]
-pub const fn program_of(attachment: &Attachment) -> &'static str {
+/// The name of the program that an attachment runs; of the guard, that of its native mode.
+const fn program_named(attachment: &Attachment) -> &'static str {
     match attachment {
         Attachment::ContainerEgress(_) => "container_egress",
         Attachment::UplinkIngress(_) => "uplink_ingress",
         Attachment::UplinkEgress(_) => "uplink_egress",
+        Attachment::XdpGuard(_) => guard::program(XdpMode::Native),
         Attachment::SockAddr(program) => program,
     }
 }
 
-/// The name of a link's pin.
-fn link_name(attachment: &Attachment, index_of: IndexOf<'_>) -> io::Result<String> {
-    let program = program_of(attachment);
-    Ok(match attachment {
-        Attachment::ContainerEgress(link) | Attachment::UplinkIngress(link) | Attachment::UplinkEgress(link) => {
-            format!("{program}-{}", index_of(link)?)
+/// The names that an attachment's link may have.
+fn link_names(attachment: &Attachment, index_of: IndexOf<'_>) -> io::Result<Vec<String>> {
+    match attachment {
+        Attachment::XdpGuard(_) => {
+            guard::MODES.into_iter().map(|mode| link_name(attachment, guard::program(mode), index_of)).collect()
         }
+        Attachment::ContainerEgress(_)
+        | Attachment::UplinkIngress(_)
+        | Attachment::UplinkEgress(_)
+        | Attachment::SockAddr(_) => Ok(vec![link_name(attachment, program_named(attachment), index_of)?]),
+    }
+}
+
+/// The name of a link's pin.
+fn link_name(attachment: &Attachment, program: &str, index_of: IndexOf<'_>) -> io::Result<String> {
+    Ok(match attachment {
+        Attachment::ContainerEgress(link)
+        | Attachment::UplinkIngress(link)
+        | Attachment::UplinkEgress(link)
+        | Attachment::XdpGuard(link) => format!("{program}-{}", index_of(link)?),
         Attachment::SockAddr(_) => program.to_owned(),
     })
+}
+
+/// The program in the name of a pin.
+fn program_in(name: &str) -> &str {
+    name.split_once('-').map_or(name, |(program, _)| program)
 }
 
 /// The interface index in the name of a pin.
@@ -179,6 +246,7 @@ fn attach_type_of(attachment: &Attachment) -> io::Result<AttachType> {
     Ok(match attachment {
         Attachment::ContainerEgress(_) | Attachment::UplinkIngress(_) => AttachType::TcxIngress,
         Attachment::UplinkEgress(_) => AttachType::TcxEgress,
+        Attachment::XdpGuard(_) => AttachType::Xdp,
         Attachment::SockAddr(program) => match *program {
             "connect4" => AttachType::Connect4,
             "connect6" => AttachType::Connect6,
@@ -203,6 +271,9 @@ fn attachment_of(name: &str, target: LinkTarget, cgroup: u64, link_of: &dyn Fn(u
             "container_egress" => Some(Attachment::ContainerEgress(link_of(ifindex))),
             "uplink_ingress" => Some(Attachment::UplinkIngress(link_of(ifindex))),
             "uplink_egress" => Some(Attachment::UplinkEgress(link_of(ifindex))),
+            program if guard::MODES.into_iter().any(|mode| guard::program(mode) == program) => {
+                Some(Attachment::XdpGuard(link_of(ifindex)))
+            }
             _ => None,
         },
         LinkTarget::Cgroup(id) if id == cgroup => {
@@ -216,19 +287,31 @@ fn attachment_of(name: &str, target: LinkTarget, cgroup: u64, link_of: &dyn Fn(u
 mod tests {
     use super::*;
 
+    fn only(names: io::Result<Vec<String>>) -> String {
+        let [name] = names.expect("an interface").try_into().expect("one name");
+        name
+    }
+
     #[test]
     fn the_name_of_a_pin_tells_what_is_attached() {
         let index_of = |link: &str| if link == "up0" { Ok(7) } else { Err(io::ErrorKind::NotFound.into()) };
         let link_of = |index: u32| format!("link{index}");
         let uplink = Attachment::UplinkEgress("up0".to_owned());
-        let name = link_name(&uplink, &index_of).expect("a name");
+        let name = only(link_names(&uplink, &index_of));
         assert_eq!((name.as_str(), index_in(&name)), ("uplink_egress-7", Some(7)));
         let seen = attachment_of(&name, LinkTarget::Interface(7), 1, &link_of);
         assert_eq!(seen, Some(Attachment::UplinkEgress("link7".to_owned())));
-        link_name(&Attachment::ContainerEgress("nd1".to_owned()), &index_of).expect_err("there is no nd1");
+        link_names(&Attachment::ContainerEgress("nd1".to_owned()), &index_of).expect_err("there is no nd1");
+        let guard = Attachment::XdpGuard("up0".to_owned());
+        let names = link_names(&guard, &index_of).expect("names");
+        assert_eq!(names, ["xdp_guard-7", "xdp_guard_generic-7"]);
+        for name in names {
+            let seen = attachment_of(&name, LinkTarget::Interface(7), 1, &link_of);
+            assert_eq!(seen, Some(Attachment::XdpGuard("link7".to_owned())), "{name}");
+        }
         for program in SOCK_ADDR_PROGRAMS {
             let attachment = Attachment::SockAddr(program);
-            let name = link_name(&attachment, &index_of).expect("a name");
+            let name = only(link_names(&attachment, &index_of));
             assert_eq!(index_in(&name), None);
             attach_type_of(&attachment).expect("each has a type");
             assert_eq!(attachment_of(&name, LinkTarget::Cgroup(1), 1, &link_of), Some(attachment));

@@ -1,6 +1,6 @@
-//! How is a map read and emptied in bulk?
+//! How is a map read, filled and emptied in bulk?
 //!
-//! `bpf(2)` hands over thousands of entries in a call (Linux 5.6). The memory that takes is one batch, however large the
+//! `bpf(2)` hands over thousands of entries in a call (Linux 5.6; of tries, 5.14). The memory that takes is one batch, however large the
 //! map; what comes or goes meanwhile may be missed or seen twice, since a hash map is read bucket by bucket.
 
 use super::bpf::{bpf, fd_of};
@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 
 /// Entries asked for in one call: of `FLOWS`, which has the largest ones, half a megabyte.
@@ -126,7 +127,30 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Deletes these entries of a hash map; that one is not there is as good.
+/// Writes an entry with this value for each key.
+///
+/// # Errors
+/// Those of `BPF_MAP_UPDATE_BATCH`; some entries may have been written.
+pub fn insert_all<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, keys: &[K], value: V) -> io::Result<()> {
+    let values = vec![value; keys.len().min(BATCH_MAX)];
+    for keys in keys.chunks(BATCH_MAX) {
+        let mut attr = BatchAttr {
+            in_batch: 0,
+            out_batch: 0,
+            keys: keys.as_ptr() as u64,
+            values: values.as_ptr() as u64,
+            count: keys.len() as u32,
+            map_fd: fd_of(map),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: there are `count` keys and at least as many values, plain data of the map's sizes.
+        unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) }?;
+    }
+    Ok(())
+}
+
+/// Deletes these entries of a hash map or a trie; that one is not there is as good.
 ///
 /// # Errors
 /// Those of `BPF_MAP_DELETE_BATCH`.

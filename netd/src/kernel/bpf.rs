@@ -3,6 +3,7 @@
 //! Links of any type: made by interface index, since a name may be another's by the time it is used; updated in place;
 //! asked what they are attached to; pinned again. Maps in bulk are the business of [`super::batch`].
 
+use crate::model::node::XdpMode;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -16,7 +17,10 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
+const BPF_LINK_TYPE_XDP: u32 = 6;
 const BPF_LINK_TYPE_TCX: u32 = 11;
+const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 /// The `BPF_MAP_*_ELEM` member of `union bpf_attr`.
 #[repr(C)]
@@ -64,7 +68,7 @@ struct InfoAttr {
     info: u64,
 }
 
-/// The start of `struct bpf_link_info`, as far as TCX and cgroup links use it.
+/// The start of `struct bpf_link_info`, as far as TCX, XDP and cgroup links use it.
 #[repr(C)]
 #[derive(Default)]
 struct RawLinkInfo {
@@ -72,7 +76,7 @@ struct RawLinkInfo {
     id: u32,
     program_id: u32,
     pad: u32,
-    /// The cgroup's number, or the interface index in the low half and the attach type in the high one.
+    /// The cgroup's number, or the interface index in the low half, and the attach type of TCX in the high one.
     target: u64,
     rest: [u64; 8],
 }
@@ -107,6 +111,7 @@ pub enum AttachType {
     Recvmsg6 = 20,
     Getpeername4 = 29,
     Getpeername6 = 30,
+    Xdp = 37,
     TcxIngress = 46,
     TcxEgress = 47,
 }
@@ -116,21 +121,25 @@ pub enum AttachType {
 pub enum AttachTo<'a> {
     /// An interface of this thread's network namespace.
     Interface(u32),
+    /// The driver of such an interface, or, in generic mode, the kernel behind it. No other program may be there.
+    Driver(u32, XdpMode),
     /// The folder of a cgroup.
     Cgroup(BorrowedFd<'a>),
 }
 
-/// Attaches a program behind those that are there already. It stays while the link is open or pinned.
+/// Attaches a program behind those that are there already, XDP in an empty place. It stays while the link is open or pinned.
 ///
 /// # Errors
 /// Those of `BPF_LINK_CREATE`.
 pub fn attach(program: BorrowedFd<'_>, to: AttachTo<'_>, attach_type: AttachType) -> io::Result<OwnedFd> {
-    let target = match to {
-        AttachTo::Interface(ifindex) => ifindex,
-        AttachTo::Cgroup(folder) => fd_of(folder),
+    let (target, flags) = match to {
+        AttachTo::Interface(ifindex) => (ifindex, 0),
+        AttachTo::Driver(ifindex, XdpMode::Native) => (ifindex, XDP_FLAGS_DRV_MODE),
+        AttachTo::Driver(ifindex, XdpMode::Generic) => (ifindex, XDP_FLAGS_SKB_MODE),
+        AttachTo::Cgroup(folder) => (fd_of(folder), 0),
     };
     let mut attr =
-        LinkCreateAttr { program_fd: fd_of(program), target, attach_type: attach_type as u32, flags: 0, rest: [0; 2] };
+        LinkCreateAttr { program_fd: fd_of(program), target, attach_type: attach_type as u32, flags, rest: [0; 2] };
     // SAFETY: the attribute holds open descriptors and no pointer; what is returned is a new descriptor, ours alone.
     unsafe { Ok(OwnedFd::from_raw_fd(bpf(BPF_LINK_CREATE, &mut attr)?)) }
 }
@@ -198,7 +207,7 @@ pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     // SAFETY: the buffer is `info_len` bytes of integers.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     let target = match info.link_type {
-        BPF_LINK_TYPE_TCX => LinkTarget::Interface(info.target as u32),
+        BPF_LINK_TYPE_TCX | BPF_LINK_TYPE_XDP => LinkTarget::Interface(info.target as u32),
         BPF_LINK_TYPE_CGROUP => LinkTarget::Cgroup(info.target),
         _ => LinkTarget::Other,
     };

@@ -4,11 +4,11 @@
 //! So traffic needs no agent. A pin whose type or sizes are not those of this version is not used: a new map takes its
 //! place, and the programs that hold the old one go on until their links are renewed, which is the last step of a plan.
 
-use super::attachments::{Attachments, program_of};
+use super::attachments::{Attached, Attachments};
 use super::bpf;
 use super::pins::{self, MAPS, Pins};
 use super::purge::Doomed;
-use super::{batch, forget, mounts, sockets};
+use super::{batch, forget, mounts, sockets, tries};
 use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::{EndpointEntry, FdbEntry, Port, Target};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, MapType};
@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// The object that `build.rs` made.
@@ -143,6 +143,8 @@ impl Datapath {
         self.for_each("PUBLISHED", |key, value| {
             target.publishes.insert(*key, *value);
         })?;
+        target.allowed = tries::allowed(self.fd("ALLOWED")?)?;
+        target.blocked = tries::blocked(self.fd("BLOCKED")?)?;
         self.for_each("LOCAL_ADDRS", |address, _: &u32| {
             target.local_addresses.insert(*address);
         })?;
@@ -157,10 +159,13 @@ impl Datapath {
         })?;
         // Thousands of links run a few programs, and the answer takes a look at every program of the machine.
         let mut known = BTreeMap::new();
-        for (attachment, program_id) in self.attachments.observe(&link_of)? {
-            let is_current = match known.entry((program_of(&attachment), program_id)) {
+        for Attached { attachment, program, program_id } in self.attachments.observe(&link_of)? {
+            let is_current = match known.entry((program, program_id)) {
                 Entry::Occupied(answer) => *answer.get(),
-                Entry::Vacant(question) => *question.insert(self.is_current(program_of(&attachment), program_id)?),
+                Entry::Vacant(question) => {
+                    let is_current = self.is_current(&question.key().0, program_id)?;
+                    *question.insert(is_current)
+                }
             };
             if !is_current {
                 target.stale_attachments.insert(attachment.clone());
@@ -176,11 +181,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses, or the interface is not there.
     pub fn apply(&mut self, op: &Op, index_of: &dyn Fn(&str) -> Option<u32>) -> io::Result<()> {
-        let index_of = |link: &str| {
-            unnamed_index(link)
-                .or_else(|| index_of(link))
-                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {link}")))
-        };
+        let index_of = |link: &str| unnamed_index(link).or_else(|| index_of(link)).ok_or_else(|| no_interface(link));
         match op {
             Op::RemovePublish(key) => self.remove::<_, Publish>("PUBLISHED", key),
             Op::RemoveEndpoint(key) => self.remove::<_, endpoint::Endpoint>("ENDPOINTS", key),
@@ -201,12 +202,10 @@ impl Datapath {
             }
             Op::Detach(attachment) => self.attachments.detach(attachment, &index_of),
             Op::Attach(attachment) => {
-                let program = self.program_fd(program_of(attachment))?;
-                self.attachments.attach(attachment, program.as_fd(), &index_of)
+                self.attachments.attach(attachment, &|name| program_fd(&self.object, name), &index_of)
             }
             Op::Renew(attachment) => {
-                let program = self.program_fd(program_of(attachment))?;
-                self.attachments.renew(attachment, program.as_fd(), &index_of)
+                self.attachments.renew(attachment, &|name| program_fd(&self.object, name), &index_of)
             }
             Op::SetUplink(link) => self.insert("UPLINKS", index_of(link)?, 1_u32),
             Op::SetLocalAddress(address) => self.insert("LOCAL_ADDRS", *address, 1_u32),
@@ -221,11 +220,15 @@ impl Datapath {
                 let value = endpoint::Endpoint { ifindex, endpoint: *endpoint, flags: *flags, mac: *mac, pad: [0; 2] };
                 self.insert("ENDPOINTS", *key, value)
             }
+            Op::Allow(list, prefixes) => tries::allow(self.fd("ALLOWED")?, *list, prefixes),
             Op::SetPublish(key, publish) => self.insert("PUBLISHED", *key, *publish),
             Op::SetTimeouts(network, timeouts) => self.insert("TIMEOUTS", *network, *timeouts),
             Op::RemoveTimeouts(network) => self.remove::<_, Timeouts>("TIMEOUTS", network),
             Op::SetPooled(key, address) => self.insert("SNAT_POOLS", *key, *address),
             Op::RemovePooled(key) => self.remove::<_, Addr>("SNAT_POOLS", key),
+            Op::Block(prefixes) => tries::block(self.fd("BLOCKED")?, prefixes),
+            Op::Disallow(list, prefixes) => tries::disallow(self.fd("ALLOWED")?, *list, prefixes),
+            Op::Unblock(prefixes) => tries::unblock(self.fd("BLOCKED")?, prefixes),
             Op::DeleteRoute(_)
             | Op::DeleteGateway(_)
             | Op::DeleteLink(_)
@@ -236,6 +239,20 @@ impl Datapath {
             | Op::AddGateway(_)
             | Op::SetRoute(..) => Ok(()),
         }
+    }
+
+    /// Attaches the guard to an uplink.
+    ///
+    /// # Errors
+    /// As [`super::guard::attach`].
+    pub fn attach_guard(
+        &mut self,
+        link: &str,
+        is_veth: bool,
+        index_of: &dyn Fn(&str) -> Option<u32>,
+    ) -> io::Result<()> {
+        let index_of = |link: &str| index_of(link).ok_or_else(|| no_interface(link));
+        self.attachments.attach_guard(link, is_veth, &|name| program_fd(&self.object, name), &index_of)
     }
 
     /// Lets go of what was attached to an interface that is gone: its index may be another's soon.
@@ -272,7 +289,7 @@ impl Datapath {
     /// Whether a link runs the program of this agent, on the maps of this agent. After a restart it runs a former load of
     /// it, which is as good.
     fn is_current(&self, program: &str, id: u32) -> io::Result<bool> {
-        let own = self.program(program)?.info().map_err(io::Error::other)?;
+        let own = self::program(&self.object, program)?.info().map_err(io::Error::other)?;
         if own.id() == id {
             return Ok(true);
         }
@@ -304,8 +321,7 @@ impl Datapath {
 
     fn purge(&self, selectors: &[FlowSelector]) -> io::Result<()> {
         let doomed = Doomed::new(selectors);
-        let flows = data_of(self.map("FLOWS")?)?.fd().as_fd();
-        forget::forget(flows, |key, flow| doomed.contains(key, flow)).map(drop)
+        forget::forget(self.fd("FLOWS")?, |key, flow| doomed.contains(key, flow)).map(drop)
     }
 
     fn map(&self, name: &str) -> io::Result<&Map> {
@@ -321,7 +337,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses to read.
     pub fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
-        batch::for_each(data_of(self.map(name)?)?.fd().as_fd(), each)
+        batch::for_each(self.fd(name)?, each)
     }
 
     fn insert<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) -> io::Result<()> {
@@ -352,20 +368,28 @@ impl Datapath {
             .ok_or_else(|| io::Error::other(format!("the object has no program {name}")))
     }
 
-    fn program(&self, name: &str) -> io::Result<&Program> {
-        self.object.program(name).ok_or_else(|| io::Error::other(format!("the object has no program {name}")))
-    }
-
-    fn program_fd(&self, name: &str) -> io::Result<OwnedFd> {
-        self.program(name)?.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
+    fn fd(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
+        Ok(data_of(self.map(name)?)?.fd().as_fd())
     }
 }
 
-/// The maps that are hashes, for the calls that aya does not make.
+fn program_fd(object: &Ebpf, name: &str) -> io::Result<OwnedFd> {
+    program(object, name)?.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
+}
+
+fn program<'a>(object: &'a Ebpf, name: &str) -> io::Result<&'a Program> {
+    object.program(name).ok_or_else(|| io::Error::other(format!("the object has no program {name}")))
+}
+
+fn no_interface(link: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {link}"))
+}
+
+/// The maps that are hashes or tries, for the calls that aya does not make.
 fn data_of(map: &Map) -> io::Result<&MapData> {
     match map {
-        Map::HashMap(data) | Map::LruHashMap(data) => Ok(data),
-        _ => Err(io::Error::other("this map is no hash")),
+        Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) => Ok(data),
+        _ => Err(io::Error::other("this map is no hash and no trie")),
     }
 }
 

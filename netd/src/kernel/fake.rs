@@ -69,9 +69,10 @@ impl Fake {
             Op::Attach(Attachment::ContainerEgress(link)) | Op::SetPort(link, _) => has_link(link),
             Op::SetFdb(_, _, entry) => has_link(&entry.link),
             Op::SetEndpoint(_, entry) => has_link(&entry.link),
-            Op::Attach(Attachment::UplinkIngress(name) | Attachment::UplinkEgress(name)) | Op::SetUplink(name) => {
-                has_interface(name)
-            }
+            Op::Attach(
+                Attachment::UplinkIngress(name) | Attachment::UplinkEgress(name) | Attachment::XdpGuard(name),
+            )
+            | Op::SetUplink(name) => has_interface(name),
             Op::RemovePublish(_)
             | Op::RemoveEndpoint(_)
             | Op::RemovePort(_)
@@ -89,11 +90,15 @@ impl Fake {
             | Op::SetRoute(_, Route::Unreachable)
             | Op::Attach(Attachment::SockAddr(_))
             | Op::SetLocalAddress(_)
+            | Op::Allow(..)
             | Op::SetPublish(..)
             | Op::SetTimeouts(..)
             | Op::RemoveTimeouts(_)
             | Op::SetPooled(..)
             | Op::RemovePooled(_)
+            | Op::Block(_)
+            | Op::Disallow(..)
+            | Op::Unblock(_)
             | Op::Renew(_) => true,
         }
     }

@@ -7,14 +7,16 @@ use super::batch;
 use super::datapath::COLLECTOR;
 use super::flows::monotonic_ns;
 use super::forget::Pairs;
+use super::guests::Guest;
 use super::purge::{Dialled, Doomed};
-use aya::maps::{HashMap as BpfHashMap, Map, MapData};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{HashMap as BpfHashMap, LpmTrie, Map, MapData, MapError};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use netd_common::flow::{Flow, FlowKey, Nominee, Timeouts};
 use netd_common::fragment::{FRAGMENT_TIMEOUT_NS, Fragment, FragmentKey};
 use netd_common::limits::NOMINEES_MAX;
-use netd_common::publish::{Publish, PublishKey};
-use std::collections::HashMap;
+use netd_common::publish::{AllowKey, Publish, PublishKey};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
@@ -50,8 +52,8 @@ impl Pass {
     }
 }
 
-/// Deletes the flows that are over, and those whose port is published no more: an agent that was killed may not have
-/// come to that. And forgets the datagrams whose fragments cannot come any more. `pins` is
+/// Deletes the flows that are over, those whose port is published no more, since an agent that was killed may not have
+/// come to that, and those of clients that the port is not open to any more. And forgets the datagrams whose fragments cannot come any more. `pins` is
 /// [`super::datapath::Options::pins`].
 ///
 /// # Errors
@@ -70,7 +72,9 @@ struct Tables {
     flows: MapData,
     fragments: MapData,
     timeouts: MapData,
+    publishes: MapData,
     published: BpfHashMap<MapData, PublishKey, Publish>,
+    allowed: LpmTrie<MapData, AllowKey, u32>,
     collector: SchedClassifier,
 }
 
@@ -81,6 +85,8 @@ impl Tables {
             flows: open("FLOWS")?,
             fragments: open("FRAGMENTS")?,
             timeouts: open("TIMEOUTS")?,
+            publishes: open("PUBLISHED")?,
+            allowed: LpmTrie::try_from(Map::LpmTrie(open("ALLOWED")?)).map_err(io::Error::other)?,
             published: BpfHashMap::try_from(Map::HashMap(open("PUBLISHED")?)).map_err(io::Error::other)?,
             collector: SchedClassifier::from_pin(pins.join("programs").join(COLLECTOR)).map_err(io::Error::other)?,
         })
@@ -96,6 +102,7 @@ impl Tables {
             let own = if timeouts.is_empty() { None } else { timeouts.get(&flow.network) };
             flow.is_expired(key.protocol, own.unwrap_or(&Timeouts::DEFAULT), now_ns)
         };
+        let restricted = self.restricted()?;
         let mut pass = Pass::default();
         let mut nominees = Vec::with_capacity(NOMINEES_MAX);
         batch::for_each_batch(self.flows.fd().as_fd(), |keys: &[FlowKey], flows: &[Flow]| {
@@ -108,6 +115,9 @@ impl Tables {
                 }
             }
             pass.deleted += self.forget_orphans(keys, flows)?;
+            if !restricted.is_empty() {
+                pass.deleted += self.forget_guests(&restricted, keys, flows)?;
+            }
             Ok(ControlFlow::Continue(()))
         })?;
         if !nominees.is_empty() {
@@ -131,6 +141,49 @@ impl Tables {
             pairs.add(key, flow);
         }
         pairs.delete(self.flows.fd().as_fd())
+    }
+
+    /// What is published; nothing when all of it is open to everybody.
+    fn restricted(&self) -> io::Result<HashMap<PublishKey, Publish>> {
+        let mut published = HashMap::new();
+        batch::for_each(self.publishes.fd().as_fd(), |key: &PublishKey, publish: &Publish| {
+            published.insert(*key, *publish);
+        })?;
+        let is_restricted = published.values().any(|publish| publish.allow != 0);
+        Ok(if is_restricted { published } else { HashMap::new() })
+    }
+
+    /// Deletes those of these flows whose client is not on the list of the port any more.
+    fn forget_guests(
+        &self,
+        published: &HashMap<PublishKey, Publish>,
+        keys: &[FlowKey],
+        flows: &[Flow],
+    ) -> io::Result<u64> {
+        let list_now = |key: &PublishKey| self.published.get(key, 0).ok().map(|publish| publish.allow);
+        let mut known: BTreeMap<Guest, bool> = BTreeMap::new();
+        let mut pairs = Pairs::default();
+        for (key, flow) in keys.iter().zip(flows) {
+            let Some(guest) = Guest::of(published, key, flow) else { continue };
+            let is_welcome = match known.get(&guest) {
+                Some(is_welcome) => *is_welcome,
+                None => guest.is_welcome(|guest| self.is_allowed(guest), list_now)?,
+            };
+            known.insert(guest, is_welcome);
+            if !is_welcome {
+                pairs.add(key, flow);
+            }
+        }
+        pairs.delete(self.flows.fd().as_fd())
+    }
+
+    fn is_allowed(&self, guest: &Guest) -> io::Result<bool> {
+        let key = Key::new(AllowKey::BITS, AllowKey { list: guest.list, address: guest.address });
+        match self.allowed.get(&key, 0) {
+            Ok(_) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 
     fn run_collector(&self, nominees: &[Nominee]) -> io::Result<u64> {

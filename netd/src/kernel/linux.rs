@@ -8,7 +8,7 @@ use super::{Error, Kernel};
 use crate::kernel::facts::NodeFacts;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::op::{FlowSelector, Op};
-use crate::reconcile::target::Target;
+use crate::reconcile::target::{Attachment, Target};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -75,6 +75,10 @@ impl Linux {
                 self.end_udp(selectors);
                 Ok(())
             }
+            Op::Attach(Attachment::XdpGuard(name)) => {
+                let is_veth = self.netlink.is_veth(name)?;
+                self.datapath.attach_guard(name, is_veth, &index_of)
+            }
             Op::RemovePublish(_)
             | Op::RemoveEndpoint(_)
             | Op::RemovePort(_)
@@ -88,12 +92,16 @@ impl Linux {
             | Op::SetPort(..)
             | Op::SetFdb(..)
             | Op::SetEndpoint(..)
+            | Op::Allow(..)
             | Op::SetPublish(..)
             | Op::SetTimeouts(..)
             | Op::RemoveTimeouts(_)
             | Op::SetPooled(..)
             | Op::RemovePooled(_)
             | Op::PurgeSources(_)
+            | Op::Block(_)
+            | Op::Disallow(..)
+            | Op::Unblock(_)
             | Op::Renew(_) => self.datapath.apply(op, &index_of),
         }
     }
@@ -164,6 +172,11 @@ fn describe(op: &Op) -> String {
             format!("set SNAT address {} of network {}", std::net::IpAddr::from(*address), key.network)
         }
         Op::RemovePooled(key) => format!("remove a SNAT address of network {}", key.network),
+        Op::Allow(list, prefixes) => format!("put {} prefixes on allow list {list}", prefixes.len()),
+        Op::Disallow(list, prefixes) => format!("take {} prefixes off allow list {list}", prefixes.len()),
+        Op::Block(prefixes) => format!("block {} prefixes", prefixes.len()),
+        Op::Unblock(prefixes) => format!("unblock {} prefixes", prefixes.len()),
+        Op::Attach(Attachment::XdpGuard(name)) => format!("guard uplink {name}"),
         Op::Attach(attachment) => format!("attach {attachment:?}"),
         Op::Detach(attachment) => format!("detach {attachment:?}"),
         Op::Renew(attachment) => format!("renew {attachment:?}"),

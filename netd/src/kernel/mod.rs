@@ -13,6 +13,8 @@ pub mod fill;
 pub mod flows;
 pub mod forget;
 pub mod garbage;
+pub mod guard;
+pub mod guests;
 pub mod linux;
 pub mod mounts;
 pub mod netlink;
@@ -23,6 +25,7 @@ pub mod process;
 pub mod purge;
 pub mod sockets;
 pub mod traffic;
+pub mod tries;
 
 use crate::reconcile::observed::Observed;
 use crate::reconcile::op::Op;

@@ -136,6 +136,13 @@ pub fn remove_all(options: &Options) -> io::Result<()> {
     }
 }
 
+/// The pins in a folder of links that are of this program: see [`super::attachments`].
+pub fn links_of(folder: &Path, program: &str) -> io::Result<Vec<String>> {
+    let mut names = files(folder)?;
+    names.retain(|name| name.strip_prefix(program).is_some_and(|rest| rest.starts_with('-')));
+    Ok(names)
+}
+
 /// Removes a file; that there is none is as good.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

@@ -83,13 +83,13 @@ const fn translated_source(key: &FlowKey, flow: &Flow) -> Addr {
 }
 
 /// What the opener dialled, as the exact key of a publish.
-const fn dialled(key: &FlowKey, flow: &Flow) -> PublishKey {
+pub(super) const fn dialled(key: &FlowKey, flow: &Flow) -> PublishKey {
     let (address, port) =
         if flow.flags & REPLY == 0 { (key.destination, key.destination_port) } else { (flow.source, flow.source_port) };
     PublishKey { address, port, protocol: key.protocol, pad: 0 }
 }
 
-const fn any_of(address: Addr) -> Addr {
+pub(super) const fn any_of(address: Addr) -> Addr {
     if address.is_v4() { Addr::ANY_V4 } else { Addr::ANY_V6 }
 }
 

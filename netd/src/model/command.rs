@@ -2,6 +2,7 @@
 
 use super::node::NodeFacts;
 use super::port_map::PortMap;
+use super::prefix::Prefix;
 pub use super::refusal::Refusal;
 use super::state::{Mac, Protocol};
 use ipnetwork::IpNetwork;
@@ -24,11 +25,23 @@ pub enum Command {
     Publish {
         container: String,
         ports: Vec<PortMap>,
+        /// The clients that these ports are open to, also where they are published already; empty: everybody.
+        allow: BTreeSet<Prefix>,
     },
     Unpublish {
         container: String,
         ports: Unpublish,
     },
+    /// Drops what these send, at the uplinks.
+    Block(BTreeSet<Prefix>),
+    Unblock(Unblock),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unblock {
+    All,
+    Prefixes(BTreeSet<Prefix>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

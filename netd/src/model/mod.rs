@@ -12,6 +12,7 @@ pub mod name;
 pub mod node;
 pub mod options;
 pub mod port_map;
+pub mod prefix;
 pub mod refusal;
 pub mod state;
 #[cfg(test)]

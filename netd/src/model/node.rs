@@ -1,6 +1,7 @@
 //! What is this node?
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -42,6 +43,26 @@ impl fmt::Display for Ipv6 {
                  boot it with IPv6, without ipv6.disable=1, or use IPv4"
             }
         })
+    }
+}
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpMode {
+    /// In the driver, before there is a packet.
+    Native,
+    /// Behind the driver, for every driver.
+    Generic,
+}
+
+impl XdpMode {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
     }
 }
 

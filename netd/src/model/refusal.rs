@@ -3,8 +3,10 @@
 use super::family::Family;
 use super::name::{NAME_SIZE_MAX, NameError};
 use super::node::Ipv6;
+use super::prefix::Prefix;
 use super::state::{Mac, Protocol};
 use ipnetwork::IpNetwork;
+use netd_common::limits::BLOCKED_MAX;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -77,6 +79,21 @@ pub enum Refusal {
         has: Vec<String>,
     },
 
+    #[error("{prefix} is not blocked; {}", instead(*prefix, *covering, inside))]
+    NotBlocked {
+        prefix: Prefix,
+        /// The longest prefix on the list that it lies in.
+        covering: Option<Prefix>,
+        /// Prefixes on the list that lie in it, the first few.
+        inside: Vec<Prefix>,
+    },
+
+    #[error(
+        "the block list takes {BLOCKED_MAX} prefixes: it has {has}, and {more} more do not fit; unblock some, or block \
+         shorter prefixes"
+    )]
+    BlockListFull { has: usize, more: usize },
+
     #[error("address {address} is outside the subnet {subnet} of network \"{network}\"; choose one inside")]
     AddressOutside { address: IpAddr, network: String, subnet: IpNetwork },
 
@@ -146,6 +163,7 @@ pub enum Kind {
     Network,
     Alias,
     Host,
+    AllowList,
 }
 
 impl Refusal {
@@ -177,6 +195,8 @@ impl Refusal {
             Self::NotHostAddress { .. } => "not_host_address",
             Self::NoAddress { .. } => "no_address",
             Self::NotPublished { .. } => "not_published",
+            Self::NotBlocked { .. } => "not_blocked",
+            Self::BlockListFull { .. } => "block_list_full",
             Self::AddressOutside { .. } => "address_outside",
             Self::AddressTaken { .. } => "address_taken",
             Self::AddressesUsedUp { .. } => "addresses_used_up",
@@ -207,6 +227,7 @@ impl fmt::Display for Kind {
             Self::Network => "network",
             Self::Alias => "alias",
             Self::Host => "host",
+            Self::AllowList => "allow list",
         })
     }
 }
@@ -251,6 +272,16 @@ fn published(has: &[String]) -> String {
     if has.is_empty() { "nothing of it is".to_owned() } else { format!("published are {}", list(has)) }
 }
 
+fn instead(prefix: Prefix, covering: Option<Prefix>, inside: &[Prefix]) -> String {
+    match covering {
+        Some(covering) => {
+            format!("{covering}, which has it, is: unblock that, and block again what is to stay blocked")
+        }
+        None if inside.is_empty() => "`netctl block ls` lists what is".to_owned(),
+        None => format!("of {prefix} only parts are: {}", list(inside)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +304,12 @@ mod tests {
             protocol: Protocol::Udp,
             container: "web".to_owned(),
             existing_ip,
+        };
+        let prefix = |text: &str| text.parse().unwrap();
+        let not_blocked = |covering: Option<&str>, inside: &[&str]| Refusal::NotBlocked {
+            prefix: prefix("10.1.0.0/16"),
+            covering: covering.map(prefix),
+            inside: inside.iter().map(|text| prefix(text)).collect(),
         };
         for (refusal, text) in [
             (
@@ -307,6 +344,21 @@ mod tests {
                 Refusal::NetworkInUse { network: "n".to_owned(), by: (0..10).map(|n| format!("c{n}")).collect() },
                 "network \"n\" is in use by \"c0\", \"c1\", \"c2\", \"c3\", \"c4\", \"c5\", \"c6\", \"c7\", 2 more; \
                  remove that first",
+            ),
+            (
+                not_blocked(Some("10.0.0.0/8"), &[]),
+                "10.1.0.0/16 is not blocked; 10.0.0.0/8, which has it, is: unblock that, and block again what is to stay \
+                 blocked",
+            ),
+            (
+                not_blocked(None, &["10.1.2.0/24", "10.1.3.0/24"]),
+                "10.1.0.0/16 is not blocked; of 10.1.0.0/16 only parts are: 10.1.2.0/24, 10.1.3.0/24",
+            ),
+            (not_blocked(None, &[]), "10.1.0.0/16 is not blocked; `netctl block ls` lists what is"),
+            (
+                Refusal::BlockListFull { has: 1_048_575, more: 2 },
+                "the block list takes 1048576 prefixes: it has 1048575, and 2 more do not fit; unblock some, or block \
+                 shorter prefixes",
             ),
             (
                 Refusal::NotHostAddress { address: any, has: vec![loopback] },

@@ -2,6 +2,7 @@
 
 use super::family::Family;
 pub use super::mac::Mac;
+use super::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,9 +24,17 @@ pub struct State {
     pub next_endpoint: u32,
     /// The next unused network number; numbers are never used twice.
     pub next_network: u32,
+    /// The next unused number of an allow list; numbers are never used twice.
+    pub next_allow_list: u32,
     pub networks: BTreeMap<String, Network>,
     pub containers: BTreeMap<String, Container>,
     pub publishes: BTreeMap<PublishKey, Publish>,
+    /// The clients that published ports are open to, by the number that [`Publish::allow`] names. What is on a list never
+    /// changes: a port that is opened to others gets another list, so there is no moment at which it has parts of both.
+    /// Lists that no port names are not here.
+    pub allow_lists: BTreeMap<u32, Prefixes>,
+    /// Sources whose packets are dropped at the uplinks.
+    pub blocked: Prefixes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +158,17 @@ pub struct Publish {
     /// At every IPv6 address too: no address of the host was named. Only where the key's is `0.0.0.0`.
     #[serde(default)]
     pub ipv6: bool,
+    /// The list in [`State::allow_lists`] that a client must be on; 0: everybody may.
+    #[serde(default)]
+    pub allow: u32,
+}
+
+impl Publish {
+    /// Whether the port leads to this port of this container, whoever may come.
+    #[must_use]
+    pub fn leads_to(&self, container: &str, container_port: u16) -> bool {
+        self.container == container && self.container_port == container_port
+    }
 }
 
 impl Network {

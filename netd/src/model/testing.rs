@@ -1,6 +1,7 @@
 //! What do tests ask for?
 
-use super::command::{Command, ContainerSpec, Context, NamespaceAt, NetworkSpec, Unpublish};
+use super::command::{Command, ContainerSpec, Context, NamespaceAt, NetworkSpec, Unblock, Unpublish};
+use super::prefix::Prefix;
 use super::state::State;
 use crate::model::node::{Ipv6, NodeFacts, Uplink};
 use proptest::prelude::*;
@@ -65,7 +66,25 @@ pub fn network(name: &str) -> NetworkSpec {
 }
 
 pub fn publish(name: &str, specs: &[&str]) -> Command {
-    Command::Publish { container: name.to_owned(), ports: specs.iter().map(|spec| spec.parse().unwrap()).collect() }
+    publish_to(name, specs, &[])
+}
+
+/// As [`publish`], open to these clients alone.
+pub fn publish_to(name: &str, specs: &[&str], allow: &[&str]) -> Command {
+    let ports = specs.iter().map(|spec| spec.parse().unwrap()).collect();
+    Command::Publish { container: name.to_owned(), ports, allow: prefixes(allow) }
+}
+
+pub fn block(texts: &[&str]) -> Command {
+    Command::Block(prefixes(texts))
+}
+
+pub fn unblock(texts: &[&str]) -> Command {
+    Command::Unblock(Unblock::Prefixes(prefixes(texts)))
+}
+
+pub fn prefixes(texts: &[&str]) -> BTreeSet<Prefix> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 /// The built-in networks, and a container `web` and a container `client` on `bridge`.
@@ -100,6 +119,10 @@ pub fn any_command() -> impl Strategy<Value = Command> {
         ];
         (ip, 0..4_u16, 1..4_u16).prop_map(|(ip, host, port)| format!("{ip}{host}:{port}").parse().unwrap())
     };
+    let prefix = || {
+        let texts = ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "198.18.0.7", "::/0", "2001:db8::/32"];
+        prop::sample::select(texts.to_vec()).prop_map(|text| text.parse().unwrap())
+    };
     prop_oneof![
         (name(), prop::collection::vec(net(), 0..3), any::<Option<u8>>(), prop::collection::vec(spec(), 0..2))
             .prop_map(|(name, networks, ip, publish)| {
@@ -112,8 +135,11 @@ pub fn any_command() -> impl Strategy<Value = Command> {
             Command::CreateNetwork(NetworkSpec { subnets, ipv6, internal, ..network(&name) })
         }),
         net().prop_map(|name| Command::RemoveNetworks(vec![name])),
-        (name(), prop::collection::vec(spec(), 1..3))
-            .prop_map(|(container, ports)| Command::Publish { container, ports }),
+        (name(), prop::collection::vec(spec(), 1..3), prop::collection::btree_set(prefix(), 0..3))
+            .prop_map(|(container, ports, allow)| Command::Publish { container, ports, allow }),
+        prop::collection::btree_set(prefix(), 0..3).prop_map(Command::Block),
+        prop::collection::btree_set(prefix(), 0..2).prop_map(|prefixes| Command::Unblock(Unblock::Prefixes(prefixes))),
+        Just(Command::Unblock(Unblock::All)),
         (name(), prop::collection::vec(spec(), 1..3))
             .prop_map(|(container, ports)| Command::Unpublish { container, ports: Unpublish::Ports(ports) }),
     ]

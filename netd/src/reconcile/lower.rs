@@ -32,6 +32,7 @@ pub fn lower(state: &State, facts: &NodeFacts, netns_dir: &Path) -> Target {
         lower_container(&mut target, container, &Surroundings { state, mtu, netns_dir, pools: &pools });
     }
     lower_publishes(&mut target, state);
+    lower_sources(&mut target, state);
     target
 }
 
@@ -202,13 +203,25 @@ fn lower_publishes(target: &mut Target, state: &State) {
                 address: address.into(),
                 network: network.number,
                 endpoint: endpoint.number,
-                allow: 0,
+                allow: publish.allow,
                 port: publish.container_port,
                 pad: [0; 2],
             };
             target.publishes.insert(key_of(&key), value);
         }
     }
+}
+
+/// Who may come, and who may not.
+fn lower_sources(target: &mut Target, state: &State) {
+    target.allowed = state.allow_lists.iter().map(|(number, list)| (*number, list.without_mapped())).collect();
+    target.blocked = state.blocked.without_mapped();
+    if target.blocked.is_empty() {
+        return;
+    }
+    // A container's own link is never guarded, whatever the configuration calls an uplink: XDP slows a veth down.
+    let guarded = target.uplinks.iter().filter(|name| !target.links.contains_key(*name));
+    target.attachments.extend(guarded.cloned().map(Attachment::XdpGuard));
 }
 
 /// How the map names a published port.

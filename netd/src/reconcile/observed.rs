@@ -2,6 +2,7 @@
 
 use super::op::Op;
 use super::target::{Attachment, Route, Target};
+use crate::model::prefix::Prefixes;
 use std::path::Path;
 
 /// What was read of the kernel: the same shape as [`Target`], but another type, so that the two arguments of `plan`
@@ -13,6 +14,19 @@ use std::path::Path;
 pub struct Observed(pub Target);
 
 impl Observed {
+    /// Shares large parts that are equal with `target`, so that the next comparison need not read them.
+    pub fn share(&mut self, target: &Target) {
+        let Self(now) = self;
+        if now.blocked == target.blocked {
+            now.blocked.clone_from(&target.blocked);
+        }
+        for (number, list) in &mut now.allowed {
+            if let Some(wanted) = target.allowed.get(number).filter(|wanted| *wanted == list) {
+                list.clone_from(wanted);
+            }
+        }
+    }
+
     /// What a step that succeeded has changed. It saves looking again after each.
     pub fn apply(&mut self, op: &Op) {
         let Self(now) = self;
@@ -49,13 +63,32 @@ impl Observed {
             Op::SetPort(link, port) => drop(now.ports.insert(link.clone(), port.clone())),
             Op::SetFdb(network, mac, entry) => drop(now.fdb.insert((*network, *mac), entry.clone())),
             Op::SetEndpoint(key, entry) => drop(now.endpoints.insert(*key, entry.clone())),
+            Op::Allow(list, prefixes) => now.allowed.entry(*list).or_default().change().extend(prefixes.iter()),
             Op::SetPublish(key, publish) => drop(now.publishes.insert(*key, *publish)),
             Op::SetTimeouts(network, timeouts) => drop(now.timeouts.insert(*network, *timeouts)),
             Op::RemoveTimeouts(network) => drop(now.timeouts.remove(network)),
             Op::SetPooled(key, address) => drop(now.snat_pools.insert(*key, *address)),
             Op::RemovePooled(key) => drop(now.snat_pools.remove(key)),
+            Op::Block(prefixes) => now.blocked.change().extend(prefixes.iter()),
+            Op::Disallow(list, prefixes) => disallow(now, *list, prefixes),
+            Op::Unblock(prefixes) => remove_all(&mut now.blocked, prefixes),
             Op::Renew(attachment) => drop(now.stale_attachments.remove(attachment)),
         }
+    }
+}
+
+/// A list with nobody on it is none.
+fn disallow(now: &mut Target, list: u32, prefixes: &Prefixes) {
+    if let Some(present) = now.allowed.get_mut(&list) {
+        remove_all(present, prefixes);
+    }
+    now.allowed.retain(|_, present| !present.is_empty());
+}
+
+fn remove_all(from: &mut Prefixes, prefixes: &Prefixes) {
+    let from = from.change();
+    for prefix in prefixes.iter() {
+        from.remove(prefix);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What single steps take the kernel from what it holds to what it should hold?
 
 use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route};
+use crate::model::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
 use netd_common::endpoint::{EndpointKey, PoolKey};
@@ -40,13 +41,19 @@ pub enum Op {
     SetPort(LinkName, Port),
     SetFdb(u32, [u8; 6], FdbEntry),
     SetEndpoint(EndpointKey, EndpointEntry),
+    /// Put these on an allow list.
+    Allow(u32, Prefixes),
     SetPublish(PublishKey, Publish),
+    Block(Prefixes),
     RemoveTimeouts(u32),
     RemovePooled(PoolKey),
     /// Forget the flows that are translated to any of these addresses, which the host has no more.
     PurgeSources(Vec<Addr>),
     /// After the purge: until then the entry is what tells of it.
     RemoveLocalAddress(Addr),
+    /// Take these off an allow list.
+    Disallow(u32, Prefixes),
+    Unblock(Prefixes),
     /// Exchange the program of an attachment for this version's, in place.
     Renew(Attachment),
 }
@@ -76,7 +83,8 @@ pub enum Phase {
     Attach,
     Configure,
     UpsertEntry,
-    /// What no port speaks of any more, and the flows with an address that no new flow takes.
+    /// What no port speaks of any more, and the flows with an address that no new flow takes. What allow lists and the block
+    /// list lose goes here, too: no port is open to half a list, and who stays blocked by another prefix is so all the time.
     Retire,
     /// Last: the new programs' maps are filled by now.
     Renew,
@@ -104,10 +112,15 @@ impl Op {
             | Self::SetLocalAddress(_)
             | Self::SetFdb(..)
             | Self::SetEndpoint(..)
-            | Self::SetPublish(..) => Phase::UpsertEntry,
-            Self::RemoveTimeouts(_) | Self::RemovePooled(_) | Self::PurgeSources(_) | Self::RemoveLocalAddress(_) => {
-                Phase::Retire
-            }
+            | Self::Allow(..)
+            | Self::SetPublish(..)
+            | Self::Block(_) => Phase::UpsertEntry,
+            Self::RemoveTimeouts(_)
+            | Self::RemovePooled(_)
+            | Self::PurgeSources(_)
+            | Self::RemoveLocalAddress(_)
+            | Self::Disallow(..)
+            | Self::Unblock(_) => Phase::Retire,
             Self::Renew(_) => Phase::Renew,
         }
     }

@@ -110,11 +110,13 @@ impl<K: Kernel> Reconciler<K> {
             },
         };
         self.blind = None;
-        let mut ops = plan(&lower(state, &self.facts, &self.netns_dir), &observed);
+        let target = lower(state, &self.facts, &self.netns_dir);
+        let mut ops = plan(&target, &observed);
         self.add_unpurged(&mut ops);
         let planned = ops.len();
         self.note_unmet(unmet(state, &self.facts));
         let all_done = self.carry_out(ops, &mut observed, state, now);
+        observed.share(&target);
         // What a step that failed has left behind is not known.
         self.observed = all_done.then_some(observed);
         self.previous = Arc::clone(state);

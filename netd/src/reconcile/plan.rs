@@ -7,7 +7,9 @@
 use super::observed::Observed;
 use super::op::{FlowSelector, Op};
 use super::target::{Attachment, Link, LinkName, Route, Target};
+use crate::model::prefix::Prefixes;
 use netd_common::Addr;
+use netd_common::publish::Publish;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -71,14 +73,20 @@ impl<'a> Links<'a> {
     fn deletes(&self, attachment: &Attachment) -> bool {
         match attachment {
             Attachment::ContainerEgress(link) => self.deleted.contains(link.as_str()),
-            Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_) => false,
+            Attachment::UplinkIngress(_)
+            | Attachment::UplinkEgress(_)
+            | Attachment::XdpGuard(_)
+            | Attachment::SockAddr(_) => false,
         }
     }
 
     fn renews_attachment(&self, attachment: &Attachment) -> bool {
         match attachment {
             Attachment::ContainerEgress(link) => self.renews(link),
-            Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_) => false,
+            Attachment::UplinkIngress(_)
+            | Attachment::UplinkEgress(_)
+            | Attachment::XdpGuard(_)
+            | Attachment::SockAddr(_) => false,
         }
     }
 }
@@ -104,7 +112,9 @@ fn purges(target: &Target, now: &Target, links: &Links<'_>) -> BTreeSet<FlowSele
     let live = numbers(target, &|link| !links.renews(link));
     let gone = numbers(now, &|_| true).into_iter().filter(|endpoint| !live.contains(endpoint));
     let publishes = joined(&target.publishes, &now.publishes).filter_map(|(key, wanted, present)| {
-        let endpoint = present.filter(|&present| wanted != Some(present))?.endpoint;
+        // To whom a port is open is asked of new flows alone.
+        let leads_to = |publish: &Publish| Publish { allow: 0, ..*publish };
+        let endpoint = present.filter(|&present| wanted.map(leads_to) != Some(leads_to(present)))?.endpoint;
         Some(FlowSelector::Publish { key: *key, endpoint })
     });
     gone.map(FlowSelector::Endpoint).chain(publishes).collect()
@@ -151,12 +161,20 @@ fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Link
     ops.extend(fdb.map(|(&(network, mac), entry)| Op::SetFdb(network, mac, entry.clone())));
     let endpoints = upserted(&target.endpoints, &now.endpoints, |_, entry| links.renews(&entry.link));
     ops.extend(endpoints.map(|(key, entry)| Op::SetEndpoint(*key, entry.clone())));
+    // Before the ports that name them.
+    for (list, wanted) in &target.allowed {
+        let more = surplus(wanted, now.allowed.get(list));
+        ops.extend((!more.is_empty()).then_some(Op::Allow(*list, more)));
+    }
     let publishes = upserted(&target.publishes, &now.publishes, |_, _| false);
     ops.extend(publishes.map(|(key, publish)| Op::SetPublish(*key, *publish)));
+    let more = surplus(&target.blocked, Some(&now.blocked));
+    ops.extend((!more.is_empty()).then_some(Op::Block(more)));
     ops.extend(removed(&target.timeouts, &now.timeouts, |_, _| false).map(|&network| Op::RemoveTimeouts(network)));
     // The ports count fewer by now.
     ops.extend(removed(&target.snat_pools, &now.snat_pools, |_, _| false).map(|key| Op::RemovePooled(*key)));
     retire_addresses(ops, target, now);
+    retire_sources(ops, target, now);
     // A former version's programs go on with their own maps until the new ones are filled.
     ops.extend(now.stale_attachments.intersection(&target.attachments).cloned().map(Op::Renew));
 }
@@ -172,6 +190,25 @@ fn retire_addresses(ops: &mut Vec<Op>, target: &Target, now: &Target) {
         ops.push(Op::PurgeSources(sources));
     }
     ops.extend(gone.into_iter().map(Op::RemoveLocalAddress));
+}
+
+/// When nothing names them any more.
+fn retire_sources(ops: &mut Vec<Op>, target: &Target, now: &Target) {
+    for (list, present) in &now.allowed {
+        let less = surplus(present, target.allowed.get(list));
+        ops.extend((!less.is_empty()).then_some(Op::Disallow(*list, less)));
+    }
+    let less = surplus(&now.blocked, Some(&target.blocked));
+    ops.extend((!less.is_empty()).then_some(Op::Unblock(less)));
+}
+
+/// What `one` has and `other` lacks. There may be very many, and nearly always both are one and the same.
+fn surplus(one: &Prefixes, other: Option<&Prefixes>) -> Prefixes {
+    match other {
+        Some(other) if one.is_shared_with(other) => Prefixes::default(),
+        Some(other) => one.difference(other).copied().collect(),
+        None => one.clone(),
+    }
 }
 
 /// The keys of `now` that `target` lacks, or whose present value is `stale` although it may look right.

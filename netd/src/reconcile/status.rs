@@ -14,8 +14,12 @@ use std::path::{Path, PathBuf};
 /// An object as a user names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Object {
-    /// What belongs to no container: uplinks, programs on the cgroup, gateways.
+    /// What belongs to nothing else: programs on the cgroup, the host's addresses.
     Node,
+    /// The block list, as the programs know it.
+    BlockList,
+    /// The programs on an uplink.
+    Uplink(String),
     Network(String),
     Container(String),
     Publish(PublishKey),
@@ -45,6 +49,8 @@ pub struct Owners {
     everywhere: BTreeMap<PublishKey, PublishKey>,
     /// Networks by their numbers.
     networks: BTreeMap<u32, String>,
+    /// The first port of each allow list.
+    lists: BTreeMap<u32, PublishKey>,
 }
 
 impl Owners {
@@ -57,6 +63,9 @@ impl Owners {
                 owners.gateways.insert(subnet.gateway, network.name.clone());
                 owners.prefixes.insert(subnet.subnet, Object::Network(network.name.clone()));
             }
+        }
+        for (key, publish) in &state.publishes {
+            owners.lists.entry(publish.allow).or_insert(*key);
         }
         for container in state.containers.values() {
             let name = || container.name.clone();
@@ -95,9 +104,6 @@ impl Owners {
             | Op::DeleteLink(link)
             | Op::CreateLink(link, _)
             | Op::ConfigureLink(link, _)
-            | Op::Attach(Attachment::ContainerEgress(link))
-            | Op::Detach(Attachment::ContainerEgress(link))
-            | Op::Renew(Attachment::ContainerEgress(link))
             | Op::SetRoute(_, Route::Endpoint { link, .. }) => container(self.links.get(link)),
             Op::RemoveFdb(network, mac) | Op::SetFdb(network, mac, _) => container(self.macs.get(&(*network, *mac))),
             Op::CreateNamespace(path) | Op::DeleteNamespace(path) => container(self.namespaces.get(path)),
@@ -109,15 +115,19 @@ impl Owners {
             | Op::RemoveTimeouts(network)
             | Op::SetPooled(PoolKey { network, .. }, _)
             | Op::RemovePooled(PoolKey { network, .. }) => self.networks.get(network).cloned().map(Object::Network),
-            Op::RemoveLocalAddress(_)
-            | Op::SetLocalAddress(_)
-            | Op::RemoveUplink(_)
-            | Op::SetUplink(_)
-            | Op::PurgeFlows(_)
-            | Op::PurgeSources(_)
-            | Op::Attach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
-            | Op::Detach(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_))
-            | Op::Renew(Attachment::UplinkIngress(_) | Attachment::UplinkEgress(_) | Attachment::SockAddr(_)) => {
+            Op::Allow(list, _) | Op::Disallow(list, _) => {
+                self.lists.get(list).map(|key| Object::Publish(*key)).or(Some(Object::Node))
+            }
+            Op::Attach(attachment) | Op::Detach(attachment) | Op::Renew(attachment) => Some(match attachment {
+                Attachment::ContainerEgress(link) => return container(self.links.get(link)),
+                Attachment::UplinkIngress(name) | Attachment::UplinkEgress(name) | Attachment::XdpGuard(name) => {
+                    Object::Uplink(name.clone())
+                }
+                Attachment::SockAddr(_) => Object::Node,
+            }),
+            Op::RemoveUplink(name) | Op::SetUplink(name) => Some(Object::Uplink(name.clone())),
+            Op::Block(_) | Op::Unblock(_) => Some(Object::BlockList),
+            Op::RemoveLocalAddress(_) | Op::SetLocalAddress(_) | Op::PurgeFlows(_) | Op::PurgeSources(_) => {
                 Some(Object::Node)
             }
         }

@@ -4,6 +4,7 @@
 //! then differ. The kernel adapter translates names to indexes and back. The map entries of one kind are one
 //! `BTreeMap`, so that a plan is a comparison of two maps.
 
+use crate::model::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
 use netd_common::endpoint::{EndpointKey, PoolKey};
@@ -36,6 +37,10 @@ pub struct Target {
     pub ports: BTreeMap<LinkName, Port>,
     pub fdb: BTreeMap<(u32, [u8; 6]), FdbEntry>,
     pub publishes: BTreeMap<PublishKey, netd_common::publish::Publish>,
+    /// `ALLOWED`, by list. As a trie can have them: no prefix of IPv6 has v4-mapped addresses.
+    pub allowed: BTreeMap<u32, Prefixes>,
+    /// `BLOCKED`, as [`Self::allowed`].
+    pub blocked: Prefixes,
     pub local_addresses: BTreeSet<Addr>,
     /// Names of the interfaces whose index `UPLINKS` holds.
     pub uplinks: BTreeSet<LinkName>,
@@ -82,6 +87,8 @@ pub enum Attachment {
     UplinkIngress(LinkName),
     /// TCX egress of an uplink.
     UplinkEgress(LinkName),
+    /// XDP of an uplink, while anything is blocked.
+    XdpGuard(LinkName),
     /// One of the `sock_addr` programs on the cgroup, by the name of the program.
     SockAddr(&'static str),
 }

@@ -73,10 +73,10 @@ mod tests {
     use super::redb::pretend_schema;
     use super::*;
     use crate::model::command::Unpublish;
-    use crate::model::testing::{container, context};
+    use crate::model::testing::{block, container, context, publish_to, unblock};
 
     fn publish(name: &str, spec: &str) -> Command {
-        Command::Publish { container: name.to_owned(), ports: vec![spec.parse().unwrap()] }
+        crate::model::testing::publish(name, &[spec])
     }
 
     /// A store in a fresh folder, with a container and two ports.
@@ -109,6 +109,27 @@ mod tests {
         drop(store);
         let reopened = Store::open(&path).unwrap();
         assert_eq!(*reopened.subscribe().borrow(), state);
+    }
+
+    #[test]
+    fn allow_lists_and_the_block_list_are_read_back() {
+        let (_folder, path, store) = filled();
+        for command in [
+            publish_to("client", &["9090:90"], &["10.0.0.0/8", "2001:db8::/32"]),
+            block(&["203.0.113.0/24", "2001:db8::/32", "0.0.0.0/0", "::/0"]),
+            block(&["203.0.113.7"]),
+            unblock(&["2001:db8::/32", "0.0.0.0/0"]),
+            publish_to("client", &["9090:90"], &["198.18.0.7"]),
+        ] {
+            store.write(&command, &context()).unwrap();
+        }
+        let state = store.subscribe().borrow().clone();
+        assert_eq!(*state.blocked, crate::model::testing::prefixes(&["203.0.113.0/24", "203.0.113.7", "::/0"]));
+        assert_eq!((state.allow_lists.len(), state.next_allow_list), (1, 3));
+        drop(store);
+        let reopened = Store::open(&path).unwrap();
+        assert_eq!(*reopened.subscribe().borrow(), state);
+        assert_eq!(format!("{:?}", state.blocked), r#"{"203.0.113.0/24", "203.0.113.7/32", "::/0"}"#);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! Every record denies unknown fields, so that a schema that changed is an error and never half read.
 
 use super::WriteError;
+use crate::model::prefix::{Prefix, Prefixes};
 use crate::model::state::State;
+use netd_common::Addr;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,12 +19,17 @@ const NETWORKS: Records = TableDefinition::new("networks");
 const CONTAINERS: Records = TableDefinition::new("containers");
 /// Keyed by the publish key as JSON.
 const PUBLISHES: Records = TableDefinition::new("publishes");
+/// Keyed by the list's number.
+const ALLOW_LISTS: Records = TableDefinition::new("allow_lists");
+/// A row a prefix, since there may be very many: the address in its 16-byte form, and how many bits of it count.
+const BLOCKED: TableDefinition<'static, &'static [u8; 17], ()> = TableDefinition::new("blocked");
 const NUMBERS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("numbers");
 
 const SCHEMA: &str = "schema";
 const REVISION: &str = "revision";
 const NEXT_ENDPOINT: &str = "next_endpoint";
 const NEXT_NETWORK: &str = "next_network";
+const NEXT_ALLOW_LIST: &str = "next_allow_list";
 
 /// What the tables hold. To be raised by whoever changes a record; the old form then needs a migration.
 const SCHEMA_VERSION: u64 = 1;
@@ -80,9 +87,12 @@ impl Disk {
             revision: number(REVISION)?,
             next_endpoint: small(number(NEXT_ENDPOINT)?, NEXT_ENDPOINT)?,
             next_network: small(number(NEXT_NETWORK)?, NEXT_NETWORK)?,
+            next_allow_list: small(number(NEXT_ALLOW_LIST)?, NEXT_ALLOW_LIST)?,
             networks: self.records(&transaction, NETWORKS, |name| Ok(name.to_owned()))?,
             containers: self.records(&transaction, CONTAINERS, |name| Ok(name.to_owned()))?,
             publishes: self.records(&transaction, PUBLISHES, |key| serde_json::from_str(key))?,
+            allow_lists: self.records(&transaction, ALLOW_LISTS, |number| serde_json::from_str(number))?,
+            blocked: self.blocked(&transaction)?,
         })
     }
 
@@ -105,6 +115,21 @@ impl Disk {
         Ok(records)
     }
 
+    fn blocked(&self, transaction: &ReadTransaction) -> Result<Prefixes, WriteError> {
+        let failed = failed(&self.path);
+        let rows = transaction.open_table(BLOCKED).map_err(|error| failed(error.into()))?;
+        let mut prefixes = Vec::new();
+        for row in rows.range::<&[u8; 17]>(..).map_err(|error| failed(error.into()))? {
+            let (key, _) = row.map_err(|error| failed(error.into()))?;
+            let prefix = prefix_of(key.value()).ok_or_else(|| {
+                let path = self.path.display();
+                WriteError::Storage(format!("{path}: a record of {BLOCKED} is no prefix: {:02x?}", key.value()))
+            })?;
+            prefixes.push(prefix);
+        }
+        Ok(prefixes.into_iter().collect())
+    }
+
     /// Takes the file from `old`, which it holds, to `new`: all of it, durably, or on error nothing.
     pub(super) fn write(&mut self, old: &State, new: &State) -> Result<(), WriteError> {
         self.commit(old, new).map_err(|error| failed(&self.path)(error))
@@ -119,6 +144,7 @@ impl Disk {
                 (REVISION, new.revision),
                 (NEXT_ENDPOINT, new.next_endpoint.into()),
                 (NEXT_NETWORK, new.next_network.into()),
+                (NEXT_ALLOW_LIST, new.next_allow_list.into()),
             ] {
                 numbers.insert(name, number)?;
             }
@@ -126,6 +152,8 @@ impl Disk {
         write_records(&transaction, NETWORKS, &old.networks, &new.networks, |name| Ok(name.clone()))?;
         write_records(&transaction, CONTAINERS, &old.containers, &new.containers, |name| Ok(name.clone()))?;
         write_records(&transaction, PUBLISHES, &old.publishes, &new.publishes, serde_json::to_string)?;
+        write_records(&transaction, ALLOW_LISTS, &old.allow_lists, &new.allow_lists, serde_json::to_string)?;
+        write_blocked(&transaction, &old.blocked, &new.blocked)?;
         transaction.commit()?;
         Ok(())
     }
@@ -151,6 +179,33 @@ fn write_records<K: Ord, V: Serialize + PartialEq>(
         rows.remove(name_of(key).map_err(unwritable)?.as_str())?;
     }
     Ok(())
+}
+
+/// Writes what differs, and nothing when nothing can.
+fn write_blocked(transaction: &WriteTransaction, old: &Prefixes, new: &Prefixes) -> Result<(), redb::Error> {
+    let mut rows = transaction.open_table(BLOCKED)?;
+    if old.is_shared_with(new) {
+        return Ok(());
+    }
+    for prefix in new.difference(old) {
+        rows.insert(&row_of(*prefix), ())?;
+    }
+    for prefix in old.difference(new) {
+        rows.remove(&row_of(*prefix))?;
+    }
+    Ok(())
+}
+
+fn row_of(prefix: Prefix) -> [u8; 17] {
+    let (address, length) = prefix.key();
+    let mut row = [length as u8; 17];
+    row[..16].copy_from_slice(&address.bytes);
+    row
+}
+
+fn prefix_of(row: &[u8; 17]) -> Option<Prefix> {
+    let (bytes, length) = row.split_first_chunk()?;
+    Prefix::of_key(Addr { bytes: *bytes }, u32::from(*length.first()?))
 }
 
 fn failed(path: &Path) -> impl Fn(redb::Error) -> WriteError {

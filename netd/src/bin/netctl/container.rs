@@ -145,8 +145,9 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
 }
 
 fn of(container: &str, port: &ContainerPublishRecord) -> PublishRecord {
-    let ContainerPublishRecord { host_ip, host_ip6, host_port, container_port, protocol, status } = port.clone();
-    PublishRecord { container: container.to_owned(), host_ip, host_ip6, host_port, container_port, protocol, status }
+    let ContainerPublishRecord { host_ip, host_ip6, host_port, container_port, protocol, allow, status } = port.clone();
+    let container = container.to_owned();
+    PublishRecord { container, host_ip, host_ip6, host_port, container_port, protocol, allow, status }
 }
 
 fn row(record: &ContainerRecord) -> [String; 7] {

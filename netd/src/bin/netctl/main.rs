@@ -1,5 +1,6 @@
 //! What was typed, and which part of netctl carries it out?
 
+mod block;
 mod container;
 mod network;
 mod observe;
@@ -59,6 +60,10 @@ enum Verb {
     /// Make, list, look at and remove networks
     #[command(subcommand)]
     Network(network::Verb),
+    /// Drop what these addresses send, at every uplink and before anything else: new connections and old ones alike
+    Block(block::Block),
+    /// Let these addresses in again
+    Unblock(block::Unblock),
     /// List tracked connections
     #[command(subcommand)]
     Flow(observe::FlowVerb),
@@ -79,6 +84,8 @@ enum Verb {
 enum Failure {
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error("{0}")]
+    Input(String),
     #[error("the output: {0}")]
     Output(#[from] io::Error),
     #[error("{message}")]
@@ -90,7 +97,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Client(_) | Self::Output(_) | Self::Runtime(_) => ExitCode::FAILURE,
+            Self::Client(_) | Self::Input(_) | Self::Output(_) | Self::Runtime(_) => ExitCode::FAILURE,
             Self::Exec { code, .. } => ExitCode::from(*code),
         }
     }
@@ -123,6 +130,8 @@ fn carry_out(line: Line) -> Result<(), Failure> {
         Verb::Publish(publish) => runtime.block_on(publish::publish(publish, &client, out)),
         Verb::Unpublish(unpublish) => runtime.block_on(publish::unpublish(unpublish, &client, out)),
         Verb::Port(verb) => runtime.block_on(publish::list(verb, &client, out)),
+        Verb::Block(block) => runtime.block_on(block::block(block, &client, out)),
+        Verb::Unblock(unblock) => runtime.block_on(block::unblock(unblock, &client, out)),
         Verb::Network(verb) => runtime.block_on(network::run(verb, &client, out)),
         Verb::Flow(verb) => runtime.block_on(observe::flows(verb, &client, out)),
         Verb::Stats(stats) => runtime.block_on(observe::stats(stats, &client, out)),

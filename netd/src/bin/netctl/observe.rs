@@ -157,6 +157,8 @@ fn line(record: &Record) -> String {
             | netd::events::Kind::Removed
             | netd::events::Kind::Published
             | netd::events::Kind::Unpublished
+            | netd::events::Kind::Blocked
+            | netd::events::Kind::Unblocked
             | netd::events::Kind::Dropped
             | netd::events::Kind::Lost => String::new(),
         },
@@ -175,7 +177,12 @@ pub async fn status(client: &Client, out: Out) -> Result<(), Failure> {
 }
 
 fn status_text(record: &StatusRecord) -> String {
-    let uplinks = if record.uplinks.is_empty() { "none".to_owned() } else { record.uplinks.join(", ") };
+    let uplink = |name: &String| match record.xdp.get(name).copied().flatten() {
+        Some(mode) => format!("{name} (XDP {})", mode.name()),
+        None => name.clone(),
+    };
+    let uplinks: Vec<String> = record.uplinks.iter().map(uplink).collect();
+    let uplinks = if uplinks.is_empty() { "none".to_owned() } else { uplinks.join(", ") };
     let mut text = format!(
         "netd {}, ABI {}, instance {}\nrevision {}, datapath at {}\nuplinks: {uplinks}\n\n",
         record.version, record.abi, record.instance, record.revision, record.observed_revision
@@ -229,6 +236,7 @@ mod tests {
     use super::*;
     use netd::api::records::{Health, MapRecord, ObjectRecord};
     use netd::events::Kind;
+    use netd::model::node::XdpMode;
 
     #[test]
     fn a_status_says_what_is_not_ready_and_why() {
@@ -236,7 +244,8 @@ mod tests {
             revision: 42,
             observed_revision: 42,
             objects: Vec::new(),
-            uplinks: vec!["eth0".to_owned()],
+            uplinks: ["eth0", "eth1", "eth2"].map(str::to_owned).to_vec(),
+            xdp: [("eth0".to_owned(), None), ("eth1".to_owned(), Some(XdpMode::Generic))].into(),
             maps: vec![MapRecord { name: "FLOWS".to_owned(), entries: 2, max: 262_144 }],
             version: "0.1.0".to_owned(),
             abi: 1,
@@ -244,7 +253,7 @@ mod tests {
         };
         assert_eq!(
             status_text(&record),
-            "netd 0.1.0, ABI 1, instance default\nrevision 42, datapath at 42\nuplinks: eth0\n\n\
+            "netd 0.1.0, ABI 1, instance default\nrevision 42, datapath at 42\nuplinks: eth0, eth1 (XDP generic), eth2\n\n\
              MAP    ENTRIES     MAX\nFLOWS        2  262144\n\neverything is ready\n"
         );
         record.objects.push(ObjectRecord {

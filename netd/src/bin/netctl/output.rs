@@ -201,12 +201,13 @@ pub fn ports(publishes: &[ContainerPublishRecord]) -> String {
 mod tests {
     use super::*;
     use netd::api::records::Health;
+    use netd::model::prefix::Prefixes;
     use netd::model::state::Protocol;
 
     fn publish(host_port: u16, container_port: u16, protocol: Protocol) -> ContainerPublishRecord {
         let host_ip = "0.0.0.0".parse().expect("an address");
-        let status = Health::Ready;
-        ContainerPublishRecord { host_ip, host_ip6: None, host_port, container_port, protocol, status }
+        let (allow, status) = (Prefixes::default(), Health::Ready);
+        ContainerPublishRecord { host_ip, host_ip6: None, host_port, container_port, protocol, allow, status }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use netd::api::publishes::{PublishRequest, UnpublishRequest};
 use netd::api::records::PublishRecord;
 use netd::model::command::Unpublish as What;
 use netd::model::port_map::PortMap;
+use netd::model::prefix::{Prefix, Prefixes};
 use netd::tuple::transport;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -22,6 +23,11 @@ pub struct Publish {
         help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp]; with no HOSTPORT, or 0, netd picks one and prints it"
     )]
     ports: Vec<PortMap>,
+    /// Only for clients with these addresses; repeatable. Without it everybody may come. Of a port that is published
+    /// already it takes the place of what was said before, and connections of others end within seconds. Programs of this
+    /// host are not held to it
+    #[arg(long = "allow", value_name = "CIDR")]
+    allow: Vec<Prefix>,
 }
 
 #[derive(Args)]
@@ -46,8 +52,8 @@ pub enum PortVerb {
 }
 
 pub async fn publish(publish: Publish, client: &Client, out: Out) -> Result<(), Failure> {
-    let Publish { name: container, ports } = publish;
-    let request = PublishRequest { container, ports };
+    let Publish { name: container, ports, allow } = publish;
+    let request = PublishRequest { container, ports, allow: allow.into_iter().collect() };
     let records: Vec<PublishRecord> = client.change(Method::POST, "/v1/publishes", &request).await?;
     out.changed(&records, picked(&request.ports, &records))?;
     Ok(())
@@ -92,17 +98,30 @@ pub async fn list(verb: PortVerb, client: &Client, out: Out) -> Result<(), Failu
         None => "/v1/publishes".to_owned(),
     };
     let records: Vec<PublishRecord> = client.read(&path).await?;
-    let columns = ["CONTAINER", "HOST", "PORT", "PROTOCOL", "STATUS"].map(Column::Text);
+    let columns = ["CONTAINER", "HOST", "PORT", "PROTOCOL", "ALLOW", "STATUS"].map(Column::Text);
     out.list(&records, host_side, columns, |record| {
         [
             record.container.clone(),
             host_sides(record),
             record.container_port.to_string(),
             transport(record.protocol).to_owned(),
+            allowed(&record.allow),
             record.status.name().to_owned(),
         ]
     })?;
     Ok(())
+}
+
+/// Prefixes that a cell has at most.
+const ALLOWED_MAX: usize = 3;
+
+fn allowed(allow: &Prefixes) -> String {
+    if allow.is_empty() {
+        return "all".to_owned();
+    }
+    let more = allow.len().checked_sub(ALLOWED_MAX).filter(|&more| more > 0).map(|more| format!("{more} more"));
+    let told = allow.iter().take(ALLOWED_MAX).map(ToString::to_string);
+    told.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -113,6 +132,17 @@ mod tests {
     use std::net::Ipv6Addr;
 
     #[test]
+    fn a_long_list_is_cut() {
+        let allow = |texts: &[&str]| allowed(&texts.iter().map(|text| text.parse().expect("a prefix")).collect());
+        assert_eq!(allow(&[]), "all");
+        assert_eq!(allow(&["10.0.0.0/8", "2001:db8::1"]), "10.0.0.0/8, 2001:db8::1/128");
+        assert_eq!(
+            allow(&["10.0.0.0/8", "11.0.0.0/8", "12.0.0.0/8", "13.0.0.0/8"]),
+            "10.0.0.0/8, 11.0.0.0/8, 12.0.0.0/8, 1 more"
+        );
+    }
+
+    #[test]
     fn only_ports_that_netd_chose_are_told() {
         let record = |host_port, container_port| PublishRecord {
             container: "web".to_owned(),
@@ -121,6 +151,7 @@ mod tests {
             host_port,
             container_port,
             protocol: Protocol::Tcp,
+            allow: Prefixes::default(),
             status: Health::Ready,
         };
         let asked = ["8080:80", ":443"].map(|text| text.parse().expect("a port map"));

@@ -2,11 +2,13 @@
 //!
 //! The attributes of a message are a list in which each may be missing; here they are read once into plain types.
 
+use crate::model::node::XdpMode;
 use ipnetwork::IpNetwork;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    LinkXdp,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
@@ -40,6 +42,8 @@ pub(crate) struct Device {
     pub(crate) peer: Option<u32>,
     /// Of a veth: the id by which this namespace knows the other side's; none when both are in the same.
     pub(crate) peer_namespace: Option<i32>,
+    /// The XDP programs on it, by their numbers.
+    pub(crate) xdp: Vec<(XdpMode, u32)>,
 }
 
 impl Device {
@@ -59,6 +63,7 @@ impl Device {
                 LinkAttribute::Link(peer) => device.peer = Some(*peer),
                 LinkAttribute::LinkNetNsId(id) => device.peer_namespace = Some(*id),
                 LinkAttribute::LinkInfo(info) => device.veth = info.contains(&LinkInfo::Kind(InfoKind::Veth)),
+                LinkAttribute::Xdp(attributes) => device.xdp = attributes.iter().filter_map(xdp).collect(),
                 LinkAttribute::AfSpecUnspec(families) => {
                     device.forwarding = forwarding(families);
                     device.ipv6 = families.iter().find_map(Ipv6Conf::of);
@@ -75,6 +80,14 @@ impl Device {
             !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         };
         self.veth && self.name.strip_prefix("nd").is_some_and(hexadecimal)
+    }
+}
+
+const fn xdp(attribute: &LinkXdp) -> Option<(XdpMode, u32)> {
+    match attribute {
+        LinkXdp::DrvProgId(id) => Some((XdpMode::Native, *id)),
+        LinkXdp::SkbProgId(id) => Some((XdpMode::Generic, *id)),
+        _ => None,
     }
 }
 

@@ -16,6 +16,7 @@ pub use watch::Watch;
 
 use crate::kernel::facts::{self, NodeFacts};
 use crate::kernel::netns;
+use crate::model::node::XdpMode;
 use crate::reconcile::target::{Link, LinkName, Route, Target};
 use connection::Connection;
 use ipnetwork::IpNetwork;
@@ -82,6 +83,22 @@ impl Netlink {
             target.routes = routes::observe(&self.host, &names).await?;
             Ok(names)
         })
+    }
+
+    /// Whether the interface is one side of a veth pair.
+    pub fn is_veth(&self, name: &str) -> io::Result<bool> {
+        let device = self.runtime.block_on(links::device(&self.host, name))?;
+        Ok(device.is_some_and(|device| device.veth))
+    }
+
+    /// Every XDP program on an interface of the host: the interface's index and name, the mode and the program's number.
+    pub fn xdp(&self) -> io::Result<Vec<(u32, LinkName, XdpMode, u32)>> {
+        let links = self.runtime.block_on(self.host.links())?;
+        let devices = links.iter().map(Device::of);
+        let programs = devices.flat_map(|Device { index, name, xdp, .. }| {
+            xdp.into_iter().map(move |(mode, id)| (index, name.clone(), mode, id))
+        });
+        Ok(programs.collect())
     }
 
     /// Makes the pair, down and without addresses. A stale one of that name is replaced.

@@ -37,7 +37,7 @@ impl State {
             endpoints,
         };
         self.containers.insert(spec.name.clone(), container);
-        self.publish(&spec.name, &spec.publish, context)?;
+        self.publish(&spec.name, &spec.publish, &BTreeSet::new(), context)?;
         Ok(Effect::Changed)
     }
 

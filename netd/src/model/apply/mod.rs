@@ -1,8 +1,9 @@
 //! How does a command change the state?
 //!
-//! One file per object: `network` with its `subnet`s, `container`, `publish` with what it may `overlap`. This one gives out
-//! identifiers and numbers.
+//! One file per object: `network` with its `subnet`s, `container`, `publish` with what it may `overlap`, `block`. This one
+//! gives out identifiers and numbers.
 
+mod block;
 mod container;
 mod network;
 mod overlap;
@@ -35,11 +36,16 @@ impl State {
             Command::CreateContainer(spec) => self.create_container(spec, context)?,
             Command::RemoveContainers(names) => self.remove_containers(names)?,
             Command::PruneContainers(names) => self.prune_containers(names),
-            Command::Publish { container, ports } => self.publish(container, ports, context)?,
+            Command::Publish { container, ports, allow } => self.publish(container, ports, allow, context)?,
             Command::Unpublish { container, ports } => self.unpublish(container, ports)?,
+            Command::Block(prefixes) => self.block(prefixes)?,
+            Command::Unblock(what) => self.unblock(what)?,
         };
         match effect {
-            Effect::Changed => self.revision += 1,
+            Effect::Changed => {
+                self.forget_unused_lists();
+                self.revision += 1;
+            }
             Effect::Unchanged => {}
         }
         Ok(())

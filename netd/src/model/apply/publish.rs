@@ -1,10 +1,11 @@
 //! When does a port of the host lead to a container?
 
-use super::Effect;
+use super::{Effect, take_number};
 use crate::model::command::{Context, Unpublish};
 use crate::model::family::Family;
 use crate::model::port_map::PortMap;
-use crate::model::refusal::Refusal;
+use crate::model::prefix::Prefix;
+use crate::model::refusal::{Kind, Refusal};
 use crate::model::state::{Container, Endpoint, Mode, Network, Protocol, Publish, PublishKey, State};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,8 +15,19 @@ use std::ops::RangeInclusive;
 const PICKED: [RangeInclusive<u16>; 2] = [49_152..=65_535, 1_024..=49_151];
 
 impl State {
-    pub(super) fn publish(&mut self, name: &str, maps: &[PortMap], context: &Context) -> Result<Effect, Refusal> {
+    /// Publishes ports, or opens those that are published already to other clients.
+    pub(super) fn publish(
+        &mut self,
+        name: &str,
+        maps: &[PortMap],
+        allow: &BTreeSet<Prefix>,
+        context: &Context,
+    ) -> Result<Effect, Refusal> {
         self.container(name)?;
+        if maps.is_empty() {
+            return Ok(Effect::Unchanged);
+        }
+        let allow = self.allow_list(allow)?;
         let mut effect = Effect::Unchanged;
         // Those with a port first, so that no picked port takes theirs.
         let (named, picked): (Vec<_>, Vec<_>) = maps.iter().partition(|map| map.host_port.is_some());
@@ -26,7 +38,8 @@ impl State {
             self.container(name)?.answerer(self, family)?;
             let mut picker = PICKED.into_iter().flatten();
             for (host_port, container_port) in map.pairs() {
-                let publish = Publish { container: name.to_owned(), container_port, ipv6: map.host_ip.is_none() };
+                let publish =
+                    Publish { container: name.to_owned(), container_port, ipv6: map.host_ip.is_none(), allow };
                 let key = |host_port| PublishKey { host_ip, protocol: map.protocol, host_port };
                 let free =
                     |key: &PublishKey| !self.publishes.contains_key(key) && self.check(key, &publish, context).is_ok();
@@ -38,15 +51,40 @@ impl State {
                         .find(free)
                         .ok_or(Refusal::NoFreePort { host_ip, protocol: map.protocol })?,
                 };
-                if self.publishes.get(&key).is_some_and(|found| found.covers(&publish)) {
-                    continue;
+                match self.publishes.get_mut(&key).filter(|found| found.covers(&publish)) {
+                    Some(found) if found.allow == allow => continue,
+                    Some(found) => found.allow = allow,
+                    None => {
+                        self.check(&key, &publish, context)?;
+                        self.publishes.insert(key, publish);
+                    }
                 }
-                self.check(&key, &publish, context)?;
-                self.publishes.insert(key, publish);
                 effect = Effect::Changed;
             }
         }
         Ok(effect)
+    }
+
+    /// The number of the list of these clients; 0 for everybody. Ports that are open to the same clients share a list.
+    fn allow_list(&mut self, allow: &BTreeSet<Prefix>) -> Result<u32, Refusal> {
+        if allow.is_empty() {
+            return Ok(0);
+        }
+        if let Some((number, _)) = self.allow_lists.iter().find(|(_, list)| ***list == *allow) {
+            return Ok(*number);
+        }
+        let number = take_number(&mut self.next_allow_list, Kind::AllowList)?;
+        self.allow_lists.insert(number, allow.clone().into());
+        Ok(number)
+    }
+
+    /// Drops the lists that no port names any more.
+    pub(super) fn forget_unused_lists(&mut self) {
+        if self.allow_lists.is_empty() {
+            return;
+        }
+        let used: BTreeSet<u32> = self.publishes.values().map(|publish| publish.allow).collect();
+        self.allow_lists.retain(|number, _| used.contains(number));
     }
 
     pub(super) fn unpublish(&mut self, name: &str, ports: &Unpublish) -> Result<Effect, Refusal> {
@@ -72,7 +110,7 @@ impl State {
         let mut keys = Vec::new();
         for (host_port, container_port) in map.pairs() {
             let before = keys.len();
-            let leads = |found: &Publish| found.container == name && found.container_port == container_port;
+            let leads = |found: &Publish| found.leads_to(name, container_port);
             match host_port {
                 Some(host_port) => {
                     let key = PublishKey { host_ip, protocol: map.protocol, host_port };
@@ -128,9 +166,9 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 impl Publish {
-    /// Whether this does all that the other does, which has the same key.
+    /// Whether this leads where the other does, which has the same key, and at all of its addresses.
     fn covers(&self, other: &Self) -> bool {
-        self.container == other.container && self.container_port == other.container_port && (self.ipv6 || !other.ipv6)
+        self.leads_to(&other.container, other.container_port) && (self.ipv6 || !other.ipv6)
     }
 }
 

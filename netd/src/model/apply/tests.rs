@@ -1,10 +1,12 @@
 //! Does every rule hold, in the words promised?
 
-use crate::model::command::{Command, ContainerSpec, Context, HostSocket, NamespaceAt, NetworkSpec, Unpublish};
+use crate::model::command::{
+    Command, ContainerSpec, Context, HostSocket, NamespaceAt, NetworkSpec, Unblock, Unpublish,
+};
 use crate::model::family::Family;
 use crate::model::node::Ipv6;
 use crate::model::state::{Mode, Protocol, PublishKey, State};
-use crate::model::testing::{any_command, container, context, network, publish, state};
+use crate::model::testing::{any_command, block, container, context, network, publish, publish_to, state, unblock};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -797,6 +799,73 @@ fn an_internal_network_is_not_published() {
     assert_eq!(endpoint.network, "bridge");
 }
 
+#[test]
+fn a_port_is_opened_to_other_clients_in_its_place() {
+    let lists = |state: &State| -> Vec<String> {
+        let list = |number: u32| state.allow_lists.get(&number).map(|list| serde_json::to_string(list).unwrap());
+        let publishes = state.publishes.iter();
+        publishes
+            .map(|(key, p)| format!("{} {} {}", key.host_port, p.allow, list(p.allow).unwrap_or_default()))
+            .collect()
+    };
+    let state = after(state(), &[publish_to("web", &["8080:80", "9090:90"], &["10.0.0.0/8", "2001:db8::/32"])]);
+    let both = r#"["10.0.0.0/8","2001:db8::/32"]"#;
+    assert_eq!(lists(&state), [format!("8080 1 {both}"), format!("9090 1 {both}")], "equal lists are one");
+    let same = after(state.clone(), &[publish_to("web", &["9090:90"], &["2001:db8::/32", "10.0.0.0/8"])]);
+    assert_eq!(same, state);
+    let other = after(state.clone(), &[publish_to("web", &["9090:90"], &["198.18.0.7"])]);
+    assert_eq!(lists(&other), [format!("8080 1 {both}"), r#"9090 2 ["198.18.0.7/32"]"#.to_owned()]);
+    let open = after(other, &[publish("web", &["8080:80"])]);
+    assert_eq!(lists(&open), ["8080 0 ", r#"9090 2 ["198.18.0.7/32"]"#], "a list that no port names is gone");
+    let again = after(open, &[publish_to("web", &["8080:80"], &["10.0.0.0/8", "2001:db8::/32"])]);
+    assert_eq!(again.publishes.values().next().unwrap().allow, 3, "a number is never used twice");
+    // Another container's port is still its own.
+    let (code, _) = refused(&again, &publish_to("client", &["8080:80"], &["10.0.0.0/8"]));
+    assert_eq!(code, "port_published");
+    let gone = after(again, &[unpublish("web", &["9090:90"]), Command::RemoveContainers(names(&["web"]))]);
+    assert_eq!(gone.allow_lists.len(), 0);
+}
+
+#[test]
+fn the_block_list_takes_and_gives_back_what_it_was_given() {
+    let state = after(state(), &[block(&["10.0.0.0/8", "10.1.0.0/16", "::/0"])]);
+    let list = |state: &State| state.blocked.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(list(&state), ["10.0.0.0/8", "10.1.0.0/16", "::/0"]);
+    let same = after(state.clone(), &[block(&["10.0.0.0/8"]), block(&[]), unblock(&[])]);
+    assert_eq!(same, state);
+    let state = after(state, &[unblock(&["10.0.0.0/8"])]);
+    assert_eq!(list(&state), ["10.1.0.0/16", "::/0"]);
+    assert_eq!(list(&after(state.clone(), &[Command::Unblock(Unblock::All)])), Vec::<String>::new());
+    for (prefix, text) in [
+        (
+            "10.1.2.0/24",
+            "10.1.2.0/24 is not blocked; 10.1.0.0/16, which has it, is: unblock that, and block again what is to stay blocked",
+        ),
+        ("10.0.0.0/8", "10.0.0.0/8 is not blocked; of 10.0.0.0/8 only parts are: 10.1.0.0/16"),
+        ("11.0.0.0/8", "11.0.0.0/8 is not blocked; `netctl block ls` lists what is"),
+        (
+            "2001:db8::/32",
+            "2001:db8::/32 is not blocked; ::/0, which has it, is: unblock that, and block again what is to stay blocked",
+        ),
+    ] {
+        assert_eq!(refused(&state, &unblock(&["10.1.0.0/16", prefix])), ("not_blocked", text.to_owned()));
+    }
+}
+
+#[test]
+fn the_block_list_has_a_limit() {
+    let mut state = state();
+    let all = (0..netd_common::limits::BLOCKED_MAX as u32).map(|number| {
+        let [b, c, d, _] = (number << 8).to_be_bytes();
+        format!("10.{b}.{c}.{d}").parse().unwrap()
+    });
+    state.blocked = all.collect();
+    assert_eq!(after(state.clone(), &[block(&["10.0.0.0"])]), state);
+    let text = "the block list takes 1048576 prefixes: it has 1048576, and 1 more do not fit; unblock some, or block \
+                shorter prefixes";
+    assert_eq!(refused(&state, &block(&["10.0.0.1", "11.0.0.0/8"])), ("block_list_full", text.to_owned()));
+}
+
 fn assert_sound(state: &State) {
     let endpoints: Vec<_> = state.containers.values().flat_map(|container| &container.endpoints).collect();
     let distinct = |what: &str, keys: Vec<String>| {
@@ -816,6 +885,9 @@ fn assert_sound(state: &State) {
         }
         assert!(endpoint.number < state.next_endpoint);
     }
+    let used: BTreeSet<u32> = state.publishes.values().map(|publish| publish.allow).filter(|&list| list != 0).collect();
+    assert_eq!(used, state.allow_lists.keys().copied().collect(), "the lists are those that ports name");
+    assert!(state.allow_lists.iter().all(|(number, list)| *number < state.next_allow_list && !list.is_empty()));
     for (key, publish) in &state.publishes {
         let family = if publish.ipv6 { Family::V6 } else { Family::of(key.host_ip) };
         state.containers[&publish.container].answerer(state, family).unwrap();
@@ -839,6 +911,10 @@ proptest! {
             let mut next = state.clone();
             if next.apply(command, &context()).is_ok() {
                 prop_assert_eq!(next.revision != state.revision, next != state, "the revision tells changes");
+                for (number, list) in &next.allow_lists {
+                    let is_new = *number >= state.next_allow_list.max(1);
+                    prop_assert!(is_new || state.allow_lists.get(number) == Some(list), "a list changed or came back");
+                }
                 state = next;
                 assert_sound(&state);
             }

@@ -3,8 +3,9 @@
 use super::*;
 use crate::model::command::Command;
 use crate::model::node::NodeFacts;
+use crate::model::prefix::{Prefix, Prefixes};
 use crate::model::state::State;
-use crate::model::testing::{container, context, facts, publish, state};
+use crate::model::testing::{block, container, context, facts, publish, publish_to, state};
 use crate::reconcile::lower::lower;
 use crate::reconcile::op::Phase;
 use crate::reconcile::target::{EndpointEntry, FdbEntry, Port};
@@ -64,6 +65,10 @@ fn short(ops: &[Op]) -> Vec<String> {
             let text = |address: &Addr| IpAddr::from(*address).to_string();
             format!("PurgeSources {}", addresses.iter().map(text).collect::<Vec<_>>().join(", "))
         }
+        Op::Allow(list, prefixes) => format!("Allow {list} {prefixes:?}"),
+        Op::Disallow(list, prefixes) => format!("Disallow {list} {prefixes:?}"),
+        Op::Block(prefixes) => format!("Block {prefixes:?}"),
+        Op::Unblock(prefixes) => format!("Unblock {prefixes:?}"),
         Op::RemoveLocalAddress(address) => format!("RemoveLocalAddress {}", IpAddr::from(*address)),
         Op::SetLocalAddress(address) => format!("SetLocalAddress {}", IpAddr::from(*address)),
         Op::RemoveUplink(_)
@@ -255,6 +260,58 @@ fn an_index_below_the_count_of_a_pool_always_has_its_address() {
     );
 }
 
+#[test]
+fn a_port_is_never_open_to_half_a_list() {
+    let before = after(&[publish_to("web", &["0.0.0.0:8080:80"], &["10.0.0.0/8", "11.0.0.0/8"])]);
+    let commands = [
+        publish_to("web", &["0.0.0.0:8080:80"], &["10.0.0.0/8", "11.0.0.0/8"]),
+        publish_to("web", &["0.0.0.0:8080:80"], &["11.0.0.0/8", "12.0.0.0/8"]),
+    ];
+    let with = after(&commands);
+    assert_eq!(
+        short(&plan(&with, &Observed(before.clone()))),
+        [r#"Allow 2 {"11.0.0.0/8", "12.0.0.0/8"}"#, "SetPublish 8080 80", r#"Disallow 1 {"10.0.0.0/8", "11.0.0.0/8"}"#,],
+        "and the flows stay"
+    );
+    let gone = after(&[publish("web", &["0.0.0.0:8080:80"])]);
+    assert_eq!(
+        short(&plan(&gone, &Observed(before))),
+        ["SetPublish 8080 80", r#"Disallow 1 {"10.0.0.0/8", "11.0.0.0/8"}"#]
+    );
+    let mut drifted = Observed(with.clone());
+    drifted.apply(&Op::Disallow(2, ["12.0.0.0/8".parse().unwrap()].into_iter().collect()));
+    drifted.apply(&Op::Allow(2, ["13.0.0.0/8".parse().unwrap()].into_iter().collect()));
+    assert_eq!(short(&plan(&with, &drifted)), [r#"Allow 2 {"12.0.0.0/8"}"#, r#"Disallow 2 {"13.0.0.0/8"}"#]);
+}
+
+#[test]
+fn an_uplink_is_guarded_while_anybody_is_blocked() {
+    let (none, some) = (after(&[]), after(&[block(&["10.0.0.0/8"])]));
+    let ops = plan(&some, &Observed(none.clone()));
+    assert_eq!(short(&ops), ["Attach(XdpGuard(\"eth0\"))", r#"Block {"10.0.0.0/8"}"#]);
+    assert_eq!(
+        short(&plan(&none, &Observed(some.clone()))),
+        ["Detach(XdpGuard(\"eth0\"))", r#"Unblock {"10.0.0.0/8"}"#]
+    );
+    let other = after(&[block(&["10.0.0.0/9"])]);
+    assert_eq!(
+        short(&plan(&other, &Observed(some))),
+        [r#"Block {"10.0.0.0/9"}"#, r#"Unblock {"10.0.0.0/8"}"#],
+        "what stays blocked is blocked all the time"
+    );
+    let all = after(&[block(&["::/0"])]);
+    assert!(all.blocked.len() == 96 && !all.blocked.iter().any(Prefix::spans_mapped), "IPv6 alone");
+}
+
+#[test]
+fn a_list_that_is_known_to_be_equal_is_not_read() {
+    let target = after(&[block(&["10.0.0.0/8"]), publish_to("web", &["80:80"], &["10.0.0.0/8"])]);
+    let mut now = Observed(Target { blocked: target.blocked.iter().copied().collect(), ..target.clone() });
+    assert!(!now.0.blocked.is_shared_with(&target.blocked));
+    now.share(&target);
+    assert!(now.0.blocked.is_shared_with(&target.blocked));
+}
+
 fn name() -> impl Strategy<Value = String> {
     (0..4_u8).prop_map(|n| format!("nd{n}"))
 }
@@ -312,8 +369,14 @@ fn attachment() -> impl Strategy<Value = Attachment> {
         name().prop_map(Attachment::ContainerEgress),
         name().prop_map(Attachment::UplinkIngress),
         name().prop_map(Attachment::UplinkEgress),
+        name().prop_map(Attachment::XdpGuard),
         Just(Attachment::SockAddr("bind4")),
     ]
+}
+
+fn prefixes(least: usize) -> impl Strategy<Value = Prefixes> {
+    let prefix = (0..4_u8).prop_map(|n| format!("10.{n}.0.0/16").parse().unwrap());
+    btree_set(prefix, least..4).prop_map(Prefixes::from)
 }
 
 fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target> {
@@ -326,12 +389,12 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
     let endpoint_key = address().prop_map(|ip| EndpointKey { address: ip.into(), network: 1 });
     let fdb = (link_name, 0..2_u32).prop_map(|(link, flags)| FdbEntry { link, flags });
     let publish_key = (0..3_u16).prop_map(|port| PublishKey { address: Addr::ANY_V4, port, protocol: 6, pad: 0 });
-    let publish = (address(), 0..3_u32).prop_map(|(ip, endpoint)| Publish {
+    let publish = (address(), 0..3_u32, 0..3_u32).prop_map(|(ip, endpoint, allow)| Publish {
         address: ip.into(),
         network: 1,
         endpoint,
         port: 80,
-        allow: 0,
+        allow,
         pad: [0; 2],
     });
     let timeouts = (1..3_u32).prop_map(|icmp| Timeouts { icmp, ..Timeouts::DEFAULT });
@@ -343,6 +406,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
         (btree_map((1..3_u32, mac()), fdb, 0..4), btree_map(publish_key, publish, 0..3)),
         (btree_set(address().prop_map(Addr::from), 0..3), btree_set(name(), 0..3)),
         (btree_map(0..3_u32, timeouts, 0..3), btree_map(pool_key, address().prop_map(Addr::from), 0..3)),
+        (btree_map(1..4_u32, prefixes(1), 0..3), prefixes(0)),
     )
         .prop_map(
             |(
@@ -352,8 +416,9 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
                 (fdb, publishes),
                 rest,
                 own,
+                sources,
             )| {
-                let (local_addresses, uplinks) = rest;
+                let ((local_addresses, uplinks), (allowed, blocked)) = (rest, sources);
                 let (timeouts, snat_pools) = own;
                 Target {
                     namespaces,
@@ -366,6 +431,8 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
                     ports,
                     fdb,
                     publishes,
+                    allowed,
+                    blocked,
                     local_addresses,
                     uplinks,
                     timeouts,
