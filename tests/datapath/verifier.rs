@@ -13,7 +13,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 /// Well below the kernel's limit of 1,000,000, for kernels that look longer.
 const INSTRUCTIONS_MAX: u32 = 500_000;
 /// Bytes of stack of a chain of calls; the kernel's limit is 512.
-const STACK_MAX: u32 = 480;
+const STACK_MAX: u32 = 400;
 /// What a frame is rounded up to: as before Linux 6.9, which counts a compiled one in units of 16.
 const FRAME_UNIT: u32 = 32;
 /// Programs in the object.
