@@ -101,8 +101,8 @@ fn make<F: Frame + Stack>(frame: &mut F, port: &Port, room: &mut Room, is_too_bi
         ipv6.payload_len = size.to_be_bytes();
         ipv6.next_header = ICMPV6;
         ipv6.hop_limit = TTL;
-        ipv6.destination = key.source.bytes;
-        ipv6.source = port.gateway6.bytes;
+        ipv6.destination = key.source;
+        ipv6.source = port.gateway6;
         // The pseudo-header (RFC 8200 section 8.1).
         sum = add(sum, add(frame.sum(&ipv6.source), frame.sum(&ipv6.destination)));
         let [high, low] = size.to_be_bytes();

@@ -64,20 +64,6 @@ impl Step {
         key.side = self.partner_side;
         key.pad = [0; 2];
     }
-
-    /// Key of the entry that the answers find.
-    #[inline(always)]
-    const fn partner_key(&self, key: &FlowKey) -> FlowKey {
-        FlowKey {
-            source: self.destination,
-            destination: self.source,
-            source_port: self.destination_port,
-            destination_port: self.source_port,
-            protocol: key.protocol,
-            side: self.partner_side,
-            pad: [0; 2],
-        }
-    }
 }
 
 /// Finds the packet's flow, by `room.key`, notes the packet in it, and leaves what it says in `room.step`.
@@ -193,7 +179,7 @@ pub fn open<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room)
 #[inline(never)]
 fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> u32 {
     let now_ns = frame.now_ns();
-    let Room { key: from, step, opening, entry_key: key, entry: flow, packet, .. } = room;
+    let Room { key: from, step, opening, entry_key: key, entry: flow, packet, .. } = &mut *room;
     step.write_partner_key(from, key);
     // The answerer's entry: what it writes does not depend on the port that will be found. Field by field: a whole one
     // would stand on the stack first.
@@ -218,15 +204,16 @@ fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Ro
     flow.packets = 0;
     flow.bytes = 0;
     let is_outside = key.side == OUTSIDE;
-    let mut reservation = Reservation { frame, tables, key, flow, opening, result: NO_PORT, tries: 0 };
+    let mut reservation = Reservation { frame, tables, room, result: NO_PORT, tries: 0 };
     F::repeat(SNAT_TRIES_MAX, &mut reservation);
-    let Reservation { key, flow, result, tries, .. } = reservation;
+    let Reservation { room, result, tries, .. } = reservation;
     if is_outside {
         tables.count_tries(if result == OPENED { bucket(tries) } else { SNAT_TRIES_BUCKETS as u32 - 1 });
     }
     if result != OPENED {
         return result;
     }
+    let Room { key: from, step, opening, entry_key: key, entry: flow, .. } = room;
     step.source = key.destination;
     step.source_port = key.destination_port;
     // The opener's entry, field by field over the other: the stack has no room for a second one.
@@ -264,9 +251,7 @@ const NO_ROOM: u32 = 2;
 struct Reservation<'a, F, T> {
     frame: &'a F,
     tables: &'a T,
-    key: &'a mut FlowKey,
-    flow: &'a mut Flow,
-    opening: &'a Opening,
+    room: &'a mut Room,
     /// [`OPENED`], or why not.
     result: u32,
     /// Attempts so far.
@@ -284,14 +269,15 @@ impl<F, T: Tables> Reservation<'_, F, T> {
     /// one remote sees it as one host (RFC 4787 section 4.1).
     #[inline(always)]
     fn choose_address(&mut self) {
-        let Opening { pool, owner, owner_network: network, .. } = *self.opening;
+        let Room { opening, entry_key: key, .. } = &mut *self.room;
+        let Opening { pool, owner, owner_network: network, .. } = *opening;
         if pool == 0 || !self.tries.is_multiple_of(SNAT_TRIES_PER_ADDRESS) {
             return;
         }
         let index = owner.wrapping_add(self.tries / SNAT_TRIES_PER_ADDRESS) % pool;
-        let family = if self.key.source.is_v4() { 4 } else { 6 };
+        let family = if key.source.is_v4() { 4 } else { 6 };
         if let Some(address) = self.tables.pooled(&PoolKey { network, index: index as u16, family }) {
-            self.key.destination = *address;
+            key.destination = *address;
         }
     }
 }
@@ -301,11 +287,11 @@ impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
     fn attempt(&mut self) -> bool {
         self.choose_address();
         self.tries += 1;
-        let key = &mut *self.key;
+        let Room { entry_key: key, entry: flow, .. } = &mut *self.room;
         // Only answers from outside could be meant for the host: for one of its sockets, or, as an echo with the identifier
         // 0 looks the same in both directions, for itself.
         if key.side != OUTSIDE || (key.destination_port != 0 && !self.frame.has_socket(key)) {
-            match self.tables.insert_flow(key, self.flow) {
+            match self.tables.insert_flow(key, flow) {
                 Ok(()) => {
                     self.result = OPENED;
                     return true;
@@ -334,10 +320,12 @@ fn next_port<F: Stack>(frame: &F) -> u16 {
     SNAT_PORT_MIN.wrapping_add(offset as u16)
 }
 
-/// Deletes a pair.
-#[inline(always)]
-pub fn forget<T: Tables>(tables: &T, key: &FlowKey, step: &Step) {
-    tables.remove_flow(&step.partner_key(key));
+/// Deletes the pair of `room.key`, whose entry says `room.step`.
+#[inline(never)]
+pub fn forget<T: Tables>(tables: &T, room: &mut Room) {
+    let Room { key, step, entry_key, .. } = room;
+    step.write_partner_key(key, entry_key);
+    tables.remove_flow(entry_key);
     tables.remove_flow(key);
 }
 
@@ -350,7 +338,8 @@ unsafe impl Wire for Nominee {}
 /// Returns how many pairs were deleted.
 #[inline(always)]
 pub fn collect<F: Frame + Stack, T: Tables>(frame: &F, tables: &T) -> u32 {
-    let mut collection = Collection { frame, tables, offset: ETHERNET_SIZE, deleted: 0 };
+    let Some(room) = tables.room() else { return 0 };
+    let mut collection = Collection { frame, tables, room, offset: ETHERNET_SIZE, deleted: 0 };
     F::repeat(NOMINEES_MAX as u32, &mut collection);
     collection.deleted
 }
@@ -358,6 +347,7 @@ pub fn collect<F: Frame + Stack, T: Tables>(frame: &F, tables: &T) -> u32 {
 struct Collection<'a, F, T> {
     frame: &'a F,
     tables: &'a T,
+    room: &'a mut Room,
     offset: u32,
     deleted: u32,
 }
@@ -366,25 +356,30 @@ impl<F: Frame + Stack, T: Tables> Attempt for Collection<'_, F, T> {
     /// Looks at one nominee; ends where the frame does.
     #[inline(always)]
     fn attempt(&mut self) -> bool {
-        let Some(Nominee { key, seen_ns }) = self.frame.load(self.offset) else { return true };
-        self.offset = self.offset.wrapping_add(size_of::<Nominee>() as u32);
-        let mut step = Step::default();
+        let Self { frame, tables, room, offset, deleted } = self;
+        if !frame.read(*offset, &mut room.nominee) {
+            return true;
+        }
+        *offset = offset.wrapping_add(size_of::<Nominee>() as u32);
+        let Room { key, step, entry_key, nominee, .. } = &mut **room;
+        *key = nominee.key;
         let mut network = 0;
-        let is_unused = self.tables.with_flow(&key, |flow| {
+        let is_unused = tables.with_flow(key, |flow| {
             step.read(flow);
             network = flow.network;
-            flow.seen_ns == seen_ns
+            flow.seen_ns == nominee.seen_ns
         });
         if is_unused != Some(true) {
             return false;
         }
-        let now_ns = self.frame.now_ns();
-        let timeouts = self.tables.timeouts(network).unwrap_or(&Timeouts::DEFAULT);
+        step.write_partner_key(key, entry_key);
+        let now_ns = frame.now_ns();
+        let timeouts = tables.timeouts(network).unwrap_or(&Timeouts::DEFAULT);
         let is_expired = |partner: &mut Flow| partner.is_expired(key.protocol, timeouts, now_ns);
         // A partner that is gone keeps nothing alive.
-        if self.tables.with_flow(&step.partner_key(&key), is_expired) != Some(false) {
-            forget(self.tables, &key, &step);
-            self.deleted = self.deleted.wrapping_add(1);
+        if tables.with_flow(entry_key, is_expired) != Some(false) {
+            forget(*tables, room);
+            *deleted = deleted.wrapping_add(1);
         }
         false
     }

@@ -75,7 +75,7 @@ fn sum_of_both<F: Stack>(frame: &F, source: &Addr, destination: &Addr) -> u32 {
     if source.is_v4() {
         add(u32::from_ne_bytes(source.octets_v4()), u32::from_ne_bytes(destination.octets_v4()))
     } else {
-        add(frame.sum(&source.bytes), frame.sum(&destination.bytes))
+        add(frame.sum(source), frame.sum(destination))
     }
 }
 
@@ -110,7 +110,7 @@ impl Ipv6 {
         };
         self.next_header = protocol;
         self.hop_limit = ipv4.ttl;
-        self.source = source.bytes;
-        self.destination = destination.bytes;
+        self.source = *source;
+        self.destination = *destination;
     }
 }

@@ -21,6 +21,8 @@ pub fn along<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, room: &mut 
         fragment::lead(frame, tables, room);
     }
     if !address(tables, room) {
+        // The interface index is another's now, or nobody's: the pair is of no use to anybody.
+        conntrack::forget(tables, room);
         return Err(DropReason::EndpointGone);
     }
     let translated = if family::changes(room) { family::translate(frame, room) } else { nat::translate(frame, room) };
@@ -34,7 +36,7 @@ pub fn along<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, room: &mut 
 /// is still there.
 #[inline(always)]
 pub fn address<T: Tables>(tables: &T, room: &mut Room) -> bool {
-    let Room { head, key, step, .. } = room;
+    let Room { head, step, .. } = room;
     if step.target.kind != TO_ENDPOINT {
         return true;
     }
@@ -43,8 +45,6 @@ pub fn address<T: Tables>(tables: &T, room: &mut Room) -> bool {
         head.ethernet.source = port.gateway_mac;
         return true;
     }
-    // The interface index is another's now, or nobody's: the pair is of no use to anybody.
-    conntrack::forget(tables, key, step);
     false
 }
 

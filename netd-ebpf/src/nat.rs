@@ -126,8 +126,8 @@ impl Ipv4 {
 #[inline(always)]
 pub fn exchange_v6<F: Stack>(frame: &F, ipv6: &mut Ipv6, source: &Addr, destination: &Addr) -> u32 {
     let old = frame.sum(ipv6);
-    ipv6.source = source.bytes;
-    ipv6.destination = destination.bytes;
+    ipv6.source = *source;
+    ipv6.destination = *destination;
     add(!old, frame.sum(ipv6))
 }
 

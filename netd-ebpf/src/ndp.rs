@@ -26,7 +26,7 @@ const OVERRIDE: u8 = 0x20;
 /// The option with the answerer's MAC address.
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 /// All nodes of the link, and the MAC address of that group (RFC 2464 section 7).
-const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const ALL_NODES: Addr = Addr::v6([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
 /// A neighbour solicitation or advertisement up to its options.
@@ -38,7 +38,7 @@ pub struct Message {
     pub checksum: [u8; 2],
     /// Flags in an advertisement.
     pub flags: [u8; 4],
-    pub target: [u8; 16],
+    pub target: Addr,
 }
 
 /// An advertisement with its only option.
@@ -108,7 +108,7 @@ fn advertise<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, port: &Port
         return NOT_NDP;
     }
     // An unspecified source asks whether its own address is free (RFC 4862 section 5.4).
-    let asker = Addr::v6(ipv6.source);
+    let asker = ipv6.source;
     let is_probe = asker.is_none();
     if !is_probe && !port.has_ipv6(&asker) {
         return SPOOFED;
@@ -119,7 +119,7 @@ fn advertise<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, port: &Port
     if !is_whole || message.code != 0 {
         return MALFORMED;
     }
-    way.source = Addr::v6(message.target);
+    way.source = message.target;
     let mut flags = OVERRIDE;
     let mac = if way.source == port.gateway6 {
         flags |= ROUTER;

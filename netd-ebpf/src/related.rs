@@ -75,8 +75,8 @@ fn quoted<F: Frame + Stack>(frame: &F, room: &mut Room) -> u32 {
         if !frame.read(at, &mut quoted.ipv6) || quoted.ipv6.version_class_flow[0] >> 4 != 6 {
             return UNREADABLE;
         }
-        key.source = Addr::v6(quoted.ipv6.destination);
-        key.destination = Addr::v6(quoted.ipv6.source);
+        key.source = quoted.ipv6.destination;
+        key.destination = quoted.ipv6.source;
         key.protocol = quoted.ipv6.next_header;
         packet.transport = at + IPV6_SIZE;
         match parse::beyond_extensions(frame, key.protocol, packet) {
@@ -140,7 +140,7 @@ fn translate<F: Frame + Stack>(frame: &mut F, room: &mut Room) -> Result<(), Ref
     let Room { head, ipv6, quoted, step, .. } = &mut *room;
     // The answerer speaks for itself, or a router on the way does; from inside, no address may be seen but the host's.
     let is_v6 = head.ethernet.family() == Family::V6;
-    let sender = if is_v6 { Addr::v6(ipv6.source) } else { Addr::v4(head.ipv4.source) };
+    let sender = if is_v6 { ipv6.source } else { Addr::v4(head.ipv4.source) };
     let source = if sender == quoted.key.source || step.target.kind == TO_UPLINK { step.source } else { sender };
     if is_v6 {
         let addresses = exchange_v6(frame, ipv6, &source, &step.destination);

@@ -13,7 +13,7 @@ use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
 use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
 use netd_common::event::Event;
 use netd_common::fdb::{FdbEntry, FdbKey};
-use netd_common::flow::{Flow, FlowKey, Timeouts};
+use netd_common::flow::{Flow, FlowKey, Nominee, Timeouts};
 use netd_common::fragment::{Fragment, FragmentKey};
 use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
@@ -118,6 +118,8 @@ pub struct Room {
     /// The answers that the packet may become.
     pub answer: Answer,
     pub advertisement: Advertisement,
+    /// The flow that may be over.
+    pub nominee: Nominee,
 }
 
 /// Why an entry was not added.

@@ -13,6 +13,7 @@ use crate::frame::{Frame, Route, Stack};
 use crate::nat;
 use crate::ndp;
 use crate::neighbour;
+use crate::parse::ip::Ipv6;
 use crate::parse::{self, ETHERNET_SIZE, ETHERTYPE_ARP, Family, Kind};
 use crate::published;
 use crate::related;
@@ -48,10 +49,10 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
             {
                 return Ok(verdict);
             }
-            let source = Addr::v6(room.ipv6.source);
-            if !port.has_ipv6(&source) {
+            let Ipv6 { source, destination, .. } = &room.ipv6;
+            if !port.has_ipv6(source) {
                 // Before it has an address, an interface joins its groups without one (RFC 3590).
-                let is_joining = source.is_none() && Addr::v6(room.ipv6.destination).is_multicast_or_broadcast();
+                let is_joining = source.is_none() && destination.is_multicast_or_broadcast();
                 return Err(if is_joining { DropReason::Multicast } else { DropReason::SpoofedSource });
             }
         }
@@ -207,7 +208,7 @@ fn outside<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, port: &Port, room
 /// is remembered all the same: only the answers to it may come in.
 #[inline(never)]
 fn leave<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, port: &Port, room: &mut Room) -> Result<(), DropReason> {
-    if matches!(room.key.destination, HAIRPIN_V4 | HAIRPIN_V6 | PROXY_V4) {
+    if [HAIRPIN_V4, HAIRPIN_V6, PROXY_V4].contains(&room.key.destination) {
         // The answer to a flow that is forgotten: nobody outside has this address.
         return Err(DropReason::NoFlow);
     }

@@ -107,7 +107,7 @@ fn is_martian<T: Tables>(tables: &T, source: &Addr) -> bool {
 
 #[inline(always)]
 fn is_nobodys(source: &Addr) -> bool {
-    matches!(*source, Addr::ANY_V4 | Addr::ANY_V6) || source.is_loopback() || source.is_multicast_or_broadcast()
+    *source == Addr::ANY_V4 || source.is_none() || source.is_loopback() || source.is_multicast_or_broadcast()
 }
 
 /// Not ours, unless it would be routed straight into a container: only published ports lead there.

@@ -2,6 +2,7 @@
 
 use super::ETHERNET_SIZE;
 use crate::frame::Wire;
+use netd_common::Addr;
 use netd_common::drop::DropReason;
 
 pub const IPV4_SIZE_MIN: u32 = 20;
@@ -23,7 +24,7 @@ pub struct Ipv4 {
     pub destination: [u8; 4],
 }
 
-/// IPv6 (RFC 8200 section 3).
+/// IPv6 (RFC 8200 section 3). The addresses are [`Addr`]s, which are compared and copied in place, four bytes at a time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ipv6 {
@@ -32,8 +33,8 @@ pub struct Ipv6 {
     pub payload_len: [u8; 2],
     pub next_header: u8,
     pub hop_limit: u8,
-    pub source: [u8; 16],
-    pub destination: [u8; 16],
+    pub source: Addr,
+    pub destination: Addr,
 }
 
 // SAFETY: made of byte arrays.

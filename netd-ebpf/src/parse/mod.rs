@@ -46,6 +46,8 @@ unsafe impl Wire for Ethernet {}
 unsafe impl Wire for Head {}
 // SAFETY: bytes.
 unsafe impl<const N: usize> Wire for [u8; N] {}
+// SAFETY: bytes.
+unsafe impl Wire for Addr {}
 
 /// Which headers stand behind the link layer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,8 +139,8 @@ fn ipv4<F: Readable>(frame: &F, room: &mut Room) {
 #[inline(always)]
 fn ipv6<F: Frame + Stack>(frame: &F, room: &mut Room) -> Result<(), DropReason> {
     let Room { ipv6, key, packet, .. } = room;
-    key.source = Addr::v6(ipv6.source);
-    key.destination = Addr::v6(ipv6.destination);
+    key.source = ipv6.source;
+    key.destination = ipv6.destination;
     key.protocol = ipv6.next_header;
     packet.ttl = ipv6.hop_limit;
     packet.transport = ETHERNET_SIZE + ip::IPV6_SIZE;
