@@ -306,7 +306,7 @@ fn source_ports_that_are_used_up_are_told_of() {
 fn send_sctp(place: &Place, from: Ipv4Addr) {
     place.run(|| {
         // RFC 9260 section 3: the common header, and an INIT chunk of the least size.
-        let mut packet = vec![0_u8; 12 + 20];
+        let mut packet = [0_u8; 12 + 20];
         packet[..4].copy_from_slice(&[0x13, 0x88, 0, 80]);
         packet[12] = 1;
         packet[15] = 20;
