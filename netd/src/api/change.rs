@@ -7,7 +7,7 @@ use super::Api;
 use super::error::Error;
 use super::extract::Wait;
 use super::host::Host;
-use super::records::View;
+use super::view::View;
 use crate::files;
 use crate::kernel::facts::NodeFacts;
 use crate::model::command::{Command, ContainerSpec, Context, NamespaceAt, Refusal};

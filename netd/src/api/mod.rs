@@ -22,6 +22,7 @@ pub mod server;
 pub mod stats;
 pub mod status;
 pub mod version;
+pub mod view;
 
 use crate::events::Bus;
 use crate::kernel::facts::NodeFacts;

@@ -2,7 +2,8 @@
 
 use super::Api;
 use super::host::Host;
-use super::records::{Health, MapRecord, ObjectRecord, StatusRecord, View};
+use super::records::{Health, MapRecord, ObjectRecord, StatusRecord};
+use super::view::View;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
