@@ -67,6 +67,7 @@ pub struct Datapath {
     /// The programs and the maps.
     object: Ebpf,
     attachments: Attachments,
+    blocked: tries::Blocked,
 }
 
 impl Datapath {
@@ -84,7 +85,8 @@ impl Datapath {
         }
         let object = loader.load(OBJECT).map_err(io::Error::other)?;
         let attachments = Attachments::take_over(&pins, &options.cgroup)?;
-        let mut datapath = Self { options: options.clone(), pins, object, attachments };
+        let mut datapath =
+            Self { options: options.clone(), pins, object, attachments, blocked: tries::Blocked::default() };
         datapath.load_programs()?;
         let globals = Globals { netns_cookie: sockets::netns_cookie()? };
         Array::<_, Globals>::try_from(datapath.map_mut("GLOBALS")?)
@@ -144,7 +146,7 @@ impl Datapath {
             target.publishes.insert(*key, *value);
         })?;
         target.allowed = tries::allowed(self.fd("ALLOWED")?)?;
-        target.blocked = tries::blocked(self.fd("BLOCKED")?)?;
+        target.blocked = self.blocked.look(fd(&self.object, "BLOCKED")?)?;
         self.for_each("LOCAL_ADDRS", |address, _: &u32| {
             target.local_addresses.insert(*address);
         })?;
@@ -226,9 +228,9 @@ impl Datapath {
             Op::RemoveTimeouts(network) => self.remove::<_, Timeouts>("TIMEOUTS", network),
             Op::SetPooled(key, address) => self.insert("SNAT_POOLS", *key, *address),
             Op::RemovePooled(key) => self.remove::<_, Addr>("SNAT_POOLS", key),
-            Op::Block(prefixes) => tries::block(self.fd("BLOCKED")?, prefixes),
+            Op::Block(prefixes) => self.blocked.block(fd(&self.object, "BLOCKED")?, prefixes),
             Op::Disallow(list, prefixes) => tries::disallow(self.fd("ALLOWED")?, *list, prefixes),
-            Op::Unblock(prefixes) => tries::unblock(self.fd("BLOCKED")?, prefixes),
+            Op::Unblock(prefixes) => self.blocked.unblock(fd(&self.object, "BLOCKED")?, prefixes),
             Op::DeleteRoute(_)
             | Op::DeleteGateway(_)
             | Op::DeleteLink(_)
@@ -325,7 +327,7 @@ impl Datapath {
     }
 
     fn map(&self, name: &str) -> io::Result<&Map> {
-        self.object.map(name).ok_or_else(|| io::Error::other(format!("the object has no map {name}")))
+        map(&self.object, name)
     }
 
     fn map_mut(&mut self, name: &str) -> io::Result<&mut Map> {
@@ -369,8 +371,16 @@ impl Datapath {
     }
 
     fn fd(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
-        Ok(data_of(self.map(name)?)?.fd().as_fd())
+        fd(&self.object, name)
     }
+}
+
+fn fd<'a>(object: &'a Ebpf, name: &str) -> io::Result<BorrowedFd<'a>> {
+    Ok(data_of(map(object, name)?)?.fd().as_fd())
+}
+
+fn map<'a>(object: &'a Ebpf, name: &str) -> io::Result<&'a Map> {
+    object.map(name).ok_or_else(|| io::Error::other(format!("the object has no map {name}")))
 }
 
 fn program_fd(object: &Ebpf, name: &str) -> io::Result<OwnedFd> {
