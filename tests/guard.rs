@@ -4,7 +4,8 @@ use netd_tests::frame::{Ends, Wire};
 use netd_tests::probe::hammer::Hammer;
 use netd_tests::probe::{self, Mode, stream};
 use netd_tests::world::{
-    Container, ForeignProgram, HOST, OUTSIDE, OUTSIDE_SECOND, Place, Process, UPLINK, World, at, is_counted,
+    Container, ForeignProgram, HOST, HOST6, OUTSIDE, OUTSIDE_SECOND, OUTSIDE6, OUTSIDE6_SECOND, Place, Process, UPLINK,
+    World, at, is_counted,
 };
 use netd_tests::{seconds, wait_until};
 use serde_json::{Value, json};
@@ -56,6 +57,41 @@ fn a_published_port_lets_in_who_is_on_its_list() {
     assert_eq!(world.inspect("web").json["publishes"][0]["allow"], allow);
     let table = world.netctl_ok(["port", "ls"]);
     assert!(table.contains("ALLOW") && table.contains(&format!("{OUTSIDE}/32")), "{table}");
+}
+
+#[test]
+fn a_list_is_of_both_families() {
+    let world = World::new();
+    let [dual, _] = world.pair_on("dual", &["--ipv6"]);
+    // The second has IPv4 only: an IPv6 client's packets are translated, and the list is asked about the client itself.
+    let plain = world.plain("plain");
+    let servers = ["tcp/0.0.0.0:80", "tcp/[::]:80"];
+    let _servers = [world.serve(&dual.place, "web", &servers[1..]), world.serve(&plain.place, "plain", &servers[..1])];
+    let clients: [IpAddr; 4] = [OUTSIDE.into(), OUTSIDE_SECOND.into(), OUTSIDE6.into(), OUTSIDE6_SECOND.into()];
+    for (container, port) in [("web", 8080), ("plain", 9090)] {
+        for (allow, who) in [
+            (vec![], [true; 4]),
+            (vec!["198.18.0.2".to_owned(), OUTSIDE6_SECOND.to_string()], [true, false, false, true]),
+            (vec!["::/0".to_owned()], [false, false, true, true]),
+            (vec!["0.0.0.0/0".to_owned()], [true, true, false, false]),
+            (vec!["2001:db8:18::2/127".to_owned(), "10.0.0.0/8".to_owned()], [false, false, true, true]),
+            (vec!["2001:db8::/33".to_owned(), "198.18.0.3".to_owned()], [false, true, true, true]),
+        ] {
+            let spec = format!("{port}:80");
+            let options = allow.iter().flat_map(|prefix| ["--allow", prefix]);
+            world.netctl_ok(["publish", container, &spec].into_iter().chain(options));
+            let reach = |client: IpAddr| {
+                let to: IpAddr = if client.is_ipv4() { HOST.into() } else { HOST6.into() };
+                reaches(&world.outside, client, at(to, port))
+            };
+            // Side by side: who is refused waits for an answer that never comes.
+            let reached = std::thread::scope(|scope| {
+                let dials = clients.map(|client| scope.spawn(move || reach(client)));
+                dials.map(|dial| dial.join().expect("an end"))
+            });
+            assert_eq!(reached, who, "{container} for {allow:?}, of {clients:?}");
+        }
+    }
 }
 
 #[test]
@@ -162,16 +198,14 @@ fn who_is_blocked_reaches_nothing() {
 #[test]
 fn ipv6_is_blocked_by_itself() {
     let world = World::new();
-    world.host.sh(&format!("ip -6 addr add 2001:db8::1/64 dev {UPLINK} nodad"));
-    world.outside.sh("ip -6 addr add 2001:db8::2/64 dev out0 nodad; ip -6 addr add 2001:db8::3/64 dev out0 nodad");
     let ping = |from: &str| {
-        let to = if from.contains(':') { "2001:db8::1" } else { "198.18.0.1" };
+        let to = if from.contains(':') { "2001:db8:18::1" } else { "198.18.0.1" };
         world.outside.exec(["ping", "-q", "-c2", "-i0.1", "-W1", "-I", from, to]).is_ok()
     };
-    wait_until("IPv6 works", seconds(5), || ping("2001:db8::2") && ping("2001:db8::3"));
+    wait_until("IPv6 works", seconds(5), || ping("2001:db8:18::2") && ping("2001:db8:18::3"));
     for (blocked, second, third) in [
-        ("2001:db8::3", true, false),
-        ("2001:db8::2/127", false, false),
+        ("2001:db8:18::3", true, false),
+        ("2001:db8:18::2/127", false, false),
         ("2001:db8:1::/48", true, true),
         ("::/0", false, false),
         ("::/2", false, false),
@@ -181,13 +215,13 @@ fn ipv6_is_blocked_by_itself() {
         let told = world.netctl(["block", blocked]);
         assert!(told.is_ok(), "{told}");
         assert_eq!(told.stderr.contains("is everybody"), blocked.ends_with("/0"), "{told}");
-        assert_eq!((ping("2001:db8::2"), ping("2001:db8::3")), (second, third), "{blocked} is blocked");
+        assert_eq!((ping("2001:db8:18::2"), ping("2001:db8:18::3")), (second, third), "{blocked} is blocked");
         assert_eq!(ping("198.18.0.2"), blocked != "0.0.0.0/0", "IPv4, while {blocked} is blocked");
         let is_counted = world.counters().since(&before).of("xdp_guard", "Blocked") > 0;
         assert_eq!(is_counted, blocked != "2001:db8:1::/48", "{blocked}");
         world.netctl_ok(["unblock", blocked]);
     }
-    wait_until("IPv6 works again", seconds(5), || ping("2001:db8::2") && ping("2001:db8::3"));
+    wait_until("IPv6 works again", seconds(5), || ping("2001:db8:18::2") && ping("2001:db8:18::3"));
     assert_eq!(entries(&world, "BLOCKED"), 0);
 }
 
@@ -367,12 +401,14 @@ fn world_with_web() -> (World, Container, Process) {
 
 /// Whether a TCP connection from this address of a place is made. It is given little time: where it is not made, nothing
 /// answers at all.
-fn reaches(place: &Place, from: Ipv4Addr, to: SocketAddr) -> bool {
+fn reaches(place: &Place, from: impl Into<IpAddr>, to: SocketAddr) -> bool {
+    let from = from.into();
     let socket = || {
         use nix::sys::socket::{
             AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
         };
-        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+        let family = if from.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
         setsockopt(&fd, sockopt::SendTimeout, &nix::sys::time::TimeVal::new(1, 500_000)).expect("a timeout");
         bind(fd.as_raw_fd(), &SockaddrStorage::from(at(from, 0))).expect("an address of the place");
         connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).is_ok()

@@ -5,13 +5,12 @@
 //! place, and the programs that hold the old one go on until their links are renewed, which is the last step of a plan.
 
 use super::attachments::{Attached, Attachments};
-use super::bpf;
 use super::pins::{self, MAPS, Pins};
 use super::purge::Doomed;
-use super::{batch, forget, mounts, sockets, tries};
+use super::{batch, forget, mounts, object, sockets, tries};
 use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::{EndpointEntry, FdbEntry, Port, Target};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, MapInfo, MapType};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use netd_common::Addr;
@@ -20,11 +19,10 @@ use netd_common::fdb::{self, FdbKey};
 use netd_common::flow::{Flow, FlowKey, Timeouts};
 use netd_common::globals::Globals;
 use netd_common::publish::Publish;
-use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 /// The object that `build.rs` made.
@@ -67,6 +65,7 @@ pub struct Datapath {
     /// The programs and the maps.
     object: Ebpf,
     attachments: Attachments,
+    blocked: tries::Blocked,
 }
 
 impl Datapath {
@@ -84,7 +83,8 @@ impl Datapath {
         }
         let object = loader.load(OBJECT).map_err(io::Error::other)?;
         let attachments = Attachments::take_over(&pins, &options.cgroup)?;
-        let mut datapath = Self { options: options.clone(), pins, object, attachments };
+        let mut datapath =
+            Self { options: options.clone(), pins, object, attachments, blocked: tries::Blocked::default() };
         datapath.load_programs()?;
         let globals = Globals { netns_cookie: sockets::netns_cookie()? };
         Array::<_, Globals>::try_from(datapath.map_mut("GLOBALS")?)
@@ -143,8 +143,8 @@ impl Datapath {
         self.for_each("PUBLISHED", |key, value| {
             target.publishes.insert(*key, *value);
         })?;
-        target.allowed = tries::allowed(self.fd("ALLOWED")?)?;
-        target.blocked = tries::blocked(self.fd("BLOCKED")?)?;
+        target.allowed = tries::allowed(object::fd(&self.object, "ALLOWED")?)?;
+        target.blocked = self.blocked.look(object::fd(&self.object, "BLOCKED")?)?;
         self.for_each("LOCAL_ADDRS", |address, _: &u32| {
             target.local_addresses.insert(*address);
         })?;
@@ -163,7 +163,7 @@ impl Datapath {
             let is_current = match known.entry((program, program_id)) {
                 Entry::Occupied(answer) => *answer.get(),
                 Entry::Vacant(question) => {
-                    let is_current = self.is_current(&question.key().0, program_id)?;
+                    let is_current = object::is_current(&self.object, &question.key().0, program_id)?;
                     *question.insert(is_current)
                 }
             };
@@ -202,10 +202,10 @@ impl Datapath {
             }
             Op::Detach(attachment) => self.attachments.detach(attachment, &index_of),
             Op::Attach(attachment) => {
-                self.attachments.attach(attachment, &|name| program_fd(&self.object, name), &index_of)
+                self.attachments.attach(attachment, &|name| object::program_fd(&self.object, name), &index_of)
             }
             Op::Renew(attachment) => {
-                self.attachments.renew(attachment, &|name| program_fd(&self.object, name), &index_of)
+                self.attachments.renew(attachment, &|name| object::program_fd(&self.object, name), &index_of)
             }
             Op::SetUplink(link) => self.insert("UPLINKS", index_of(link)?, 1_u32),
             Op::SetLocalAddress(address) => self.insert("LOCAL_ADDRS", *address, 1_u32),
@@ -220,15 +220,15 @@ impl Datapath {
                 let value = endpoint::Endpoint { ifindex, endpoint: *endpoint, flags: *flags, mac: *mac, pad: [0; 2] };
                 self.insert("ENDPOINTS", *key, value)
             }
-            Op::Allow(list, prefixes) => tries::allow(self.fd("ALLOWED")?, *list, prefixes),
+            Op::Allow(list, prefixes) => tries::allow(object::fd(&self.object, "ALLOWED")?, *list, prefixes),
             Op::SetPublish(key, publish) => self.insert("PUBLISHED", *key, *publish),
             Op::SetTimeouts(network, timeouts) => self.insert("TIMEOUTS", *network, *timeouts),
             Op::RemoveTimeouts(network) => self.remove::<_, Timeouts>("TIMEOUTS", network),
             Op::SetPooled(key, address) => self.insert("SNAT_POOLS", *key, *address),
             Op::RemovePooled(key) => self.remove::<_, Addr>("SNAT_POOLS", key),
-            Op::Block(prefixes) => tries::block(self.fd("BLOCKED")?, prefixes),
-            Op::Disallow(list, prefixes) => tries::disallow(self.fd("ALLOWED")?, *list, prefixes),
-            Op::Unblock(prefixes) => tries::unblock(self.fd("BLOCKED")?, prefixes),
+            Op::Block(prefixes) => self.blocked.block(object::fd(&self.object, "BLOCKED")?, prefixes),
+            Op::Disallow(list, prefixes) => tries::disallow(object::fd(&self.object, "ALLOWED")?, *list, prefixes),
+            Op::Unblock(prefixes) => self.blocked.unblock(object::fd(&self.object, "BLOCKED")?, prefixes),
             Op::DeleteRoute(_)
             | Op::DeleteGateway(_)
             | Op::DeleteLink(_)
@@ -252,7 +252,7 @@ impl Datapath {
         index_of: &dyn Fn(&str) -> Option<u32>,
     ) -> io::Result<()> {
         let index_of = |link: &str| index_of(link).ok_or_else(|| no_interface(link));
-        self.attachments.attach_guard(link, is_veth, &|name| program_fd(&self.object, name), &index_of)
+        self.attachments.attach_guard(link, is_veth, &|name| object::program_fd(&self.object, name), &index_of)
     }
 
     /// Lets go of what was attached to an interface that is gone: its index may be another's soon.
@@ -278,7 +278,7 @@ impl Datapath {
         let path = self.pins.program(COLLECTOR);
         // One of a former agent must work on this agent's table, too, and that may be a new one.
         if let Ok(pinned) = ProgramInfo::from_pin(&path)
-            && self.is_current(COLLECTOR, pinned.id())?
+            && object::is_current(&self.object, COLLECTOR, pinned.id())?
         {
             return Ok(());
         }
@@ -286,46 +286,9 @@ impl Datapath {
         self.classifier(COLLECTOR)?.pin(&path).map_err(io::Error::other)
     }
 
-    /// Whether a link runs the program of this agent, on the maps of this agent. After a restart it runs a former load of
-    /// it, which is as good.
-    fn is_current(&self, program: &str, id: u32) -> io::Result<bool> {
-        let own = self::program(&self.object, program)?.info().map_err(io::Error::other)?;
-        if own.id() == id {
-            return Ok(true);
-        }
-        let Some(linked) = aya::programs::loaded_programs().flatten().find(|info| info.id() == id) else {
-            return Ok(false);
-        };
-        Ok(own.tag() == linked.tag() && self.uses(&own)? == self.uses(&linked)?)
-    }
-
-    /// What a program works with: the pinned maps by their numbers, and its constants, which are a new map with each load,
-    /// by their bytes.
-    fn uses(&self, program: &ProgramInfo) -> io::Result<(BTreeSet<u32>, Vec<Vec<u8>>)> {
-        let mut shared = BTreeSet::new();
-        for name in MAPS {
-            shared.insert(info_of(self.map(name)?)?.id());
-        }
-        let ids: BTreeSet<u32> = program.map_ids().map_err(io::Error::other)?.unwrap_or_default().into_iter().collect();
-        let mut constants = Vec::new();
-        for id in ids.difference(&shared) {
-            let map = MapData::from_id(*id).map_err(io::Error::other)?;
-            let info = map.info().map_err(io::Error::other)?;
-            if info.map_type().is_ok_and(|kind| kind == MapType::Array) {
-                constants.push(bpf::first_value(map.fd().as_fd(), info.value_size() as usize)?);
-            }
-        }
-        constants.sort_unstable();
-        Ok((&ids & &shared, constants))
-    }
-
     fn purge(&self, selectors: &[FlowSelector]) -> io::Result<()> {
         let doomed = Doomed::new(selectors);
-        forget::forget(self.fd("FLOWS")?, |key, flow| doomed.contains(key, flow)).map(drop)
-    }
-
-    fn map(&self, name: &str) -> io::Result<&Map> {
-        self.object.map(name).ok_or_else(|| io::Error::other(format!("the object has no map {name}")))
+        forget::forget(object::fd(&self.object, "FLOWS")?, |key, flow| doomed.contains(key, flow)).map(drop)
     }
 
     fn map_mut(&mut self, name: &str) -> io::Result<&mut Map> {
@@ -337,7 +300,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses to read.
     pub fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
-        batch::for_each(self.fd(name)?, each)
+        batch::for_each(object::fd(&self.object, name)?, each)
     }
 
     fn insert<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) -> io::Result<()> {
@@ -367,43 +330,10 @@ impl Datapath {
             .and_then(|program| program.try_into().ok())
             .ok_or_else(|| io::Error::other(format!("the object has no program {name}")))
     }
-
-    fn fd(&self, name: &str) -> io::Result<BorrowedFd<'_>> {
-        Ok(data_of(self.map(name)?)?.fd().as_fd())
-    }
-}
-
-fn program_fd(object: &Ebpf, name: &str) -> io::Result<OwnedFd> {
-    program(object, name)?.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
-}
-
-fn program<'a>(object: &'a Ebpf, name: &str) -> io::Result<&'a Program> {
-    object.program(name).ok_or_else(|| io::Error::other(format!("the object has no program {name}")))
 }
 
 fn no_interface(link: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {link}"))
-}
-
-/// The maps that are hashes or tries, for the calls that aya does not make.
-fn data_of(map: &Map) -> io::Result<&MapData> {
-    match map {
-        Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) => Ok(data),
-        _ => Err(io::Error::other("this map is no hash and no trie")),
-    }
-}
-
-fn info_of(map: &Map) -> io::Result<MapInfo> {
-    match map {
-        Map::HashMap(data)
-        | Map::LruHashMap(data)
-        | Map::PerCpuLruHashMap(data)
-        | Map::LpmTrie(data)
-        | Map::Array(data)
-        | Map::PerCpuArray(data)
-        | Map::RingBuf(data) => data.info().map_err(io::Error::other),
-        _ => Err(io::Error::other("the object has no map of this type")),
-    }
 }
 
 /// The name of an interface index, or, when it has none, one that no interface can have.

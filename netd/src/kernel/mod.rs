@@ -19,6 +19,7 @@ pub mod linux;
 pub mod mounts;
 pub mod netlink;
 pub mod netns;
+pub mod object;
 pub mod pins;
 pub mod probe;
 pub mod process;

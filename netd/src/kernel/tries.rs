@@ -7,23 +7,86 @@ use crate::model::prefix::{Prefix, Prefixes};
 use aya::maps::lpm_trie::Key;
 use netd_common::Addr;
 use netd_common::publish::AllowKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 /// Bits of an allow list's number, in front of the address.
 const LIST_BITS: u32 = AllowKey::BITS - Addr::BITS;
 /// The value of every entry: only the key says something.
 const VALUE: u32 = 1;
 
-/// What `BLOCKED` holds.
-///
-/// # Errors
-/// When the map does not answer.
-pub fn blocked(map: BorrowedFd<'_>) -> io::Result<Prefixes> {
-    let mut prefixes = Vec::new();
-    batch::for_each(map, |key: &Key<Addr>, _: &u32| prefixes.extend(Prefix::of_key(key.data(), key.prefix_len())))?;
-    Ok(prefixes.into_iter().collect())
+/// `BLOCKED`, and what is known of it. A walk over a trie takes a microsecond a prefix, and netlink asks for a look
+/// whenever a container comes or goes: one that was expensive is good for a while.
+#[derive(Debug, Default)]
+pub struct Blocked {
+    known: Option<Known>,
+}
+
+/// What the trie held when it was read, with what was done to it since.
+#[derive(Debug)]
+struct Known {
+    prefixes: Prefixes,
+    read: Instant,
+    cost: Duration,
+}
+
+/// A trie that is read in less is read at each look;
+const CHEAP: Duration = Duration::from_millis(10);
+/// another one is not read again within this, which is less than the time between the regular looks.
+const GOOD: Duration = Duration::from_secs(20);
+
+impl Known {
+    fn is_good(&self, now: Instant) -> bool {
+        self.cost >= CHEAP && now.saturating_duration_since(self.read) < GOOD
+    }
+}
+
+impl Blocked {
+    /// What the map holds.
+    ///
+    /// # Errors
+    /// When the map does not answer.
+    pub fn look(&mut self, map: BorrowedFd<'_>) -> io::Result<Prefixes> {
+        let read = Instant::now();
+        if let Some(known) = self.known.as_ref().filter(|known| known.is_good(read)) {
+            return Ok(known.prefixes.clone());
+        }
+        let mut found = Vec::new();
+        batch::for_each(map, |key: &Key<Addr>, _: &u32| found.extend(Prefix::of_key(key.data(), key.prefix_len())))?;
+        let prefixes: Prefixes = found.into_iter().collect();
+        self.known = Some(Known { prefixes: prefixes.clone(), read, cost: read.elapsed() });
+        Ok(prefixes)
+    }
+
+    /// # Errors
+    /// When the map is full, or does not answer.
+    pub fn block(&mut self, map: BorrowedFd<'_>, prefixes: &Prefixes) -> io::Result<()> {
+        let done = batch::insert_all(map, &block_keys(prefixes), VALUE).map_err(full);
+        self.note(&done, |known| known.extend(prefixes.iter()));
+        done
+    }
+
+    /// # Errors
+    /// When the map does not answer.
+    pub fn unblock(&mut self, map: BorrowedFd<'_>, prefixes: &Prefixes) -> io::Result<()> {
+        let done = batch::delete_all(map, &block_keys(prefixes));
+        self.note(&done, |known| {
+            for prefix in prefixes.iter() {
+                known.remove(prefix);
+            }
+        });
+        done
+    }
+
+    /// What a step that failed has left behind is not known.
+    fn note(&mut self, done: &io::Result<()>, change: impl FnOnce(&mut BTreeSet<Prefix>)) {
+        match (done, &mut self.known) {
+            (Ok(()), Some(known)) => change(known.prefixes.change()),
+            (Ok(()) | Err(_), known) => *known = None,
+        }
+    }
 }
 
 /// What `ALLOWED` holds, by list.
@@ -38,18 +101,6 @@ pub fn allowed(map: BorrowedFd<'_>) -> io::Result<BTreeMap<u32, Prefixes>> {
         lists.entry(list).or_default().extend(length.and_then(|length| Prefix::of_key(address, length)));
     })?;
     Ok(lists.into_iter().map(|(list, prefixes)| (list, prefixes.into_iter().collect())).collect())
-}
-
-/// # Errors
-/// When the map is full, or does not answer.
-pub fn block(map: BorrowedFd<'_>, prefixes: &Prefixes) -> io::Result<()> {
-    batch::insert_all(map, &block_keys(prefixes), VALUE).map_err(full)
-}
-
-/// # Errors
-/// When the map does not answer.
-pub fn unblock(map: BorrowedFd<'_>, prefixes: &Prefixes) -> io::Result<()> {
-    batch::delete_all(map, &block_keys(prefixes))
 }
 
 /// # Errors
@@ -88,6 +139,25 @@ fn full(error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_expensive_look_is_good_for_a_while() {
+        let read = Instant::now();
+        let known = |cost_ms| Known { prefixes: Prefixes::default(), read, cost: Duration::from_millis(cost_ms) };
+        assert!(!known(9).is_good(read));
+        assert!(known(10).is_good(read + GOOD / 2) && !known(10).is_good(read + GOOD));
+    }
+
+    #[test]
+    fn what_was_done_is_known_and_what_failed_is_not() {
+        let one: Prefixes = ["10.0.0.0/8".parse().expect("a prefix")].into_iter().collect();
+        let mut blocked = Blocked { known: Some(Known { prefixes: one, read: Instant::now(), cost: CHEAP }) };
+        blocked.note(&Ok(()), |known| known.extend(["11.0.0.0/8".parse::<Prefix>().expect("a prefix")]));
+        assert_eq!(blocked.known.as_ref().map(|known| known.prefixes.len()), Some(2));
+        blocked.note(&Err(io::ErrorKind::StorageFull.into()), |_| panic!("nothing is known of it"));
+        assert!(blocked.known.is_none());
+        blocked.note(&Ok(()), |_| panic!("nothing is known yet"));
+    }
 
     #[test]
     fn a_key_has_the_length_the_list_and_the_address() {
