@@ -44,9 +44,36 @@ impl Default for Ip {
     }
 }
 
+/// IPv4's option for "nothing" (RFC 791 section 3.1).
+const NO_OPERATION: u8 = 1;
 const FRAGMENT_HEADER: u8 = 44;
+pub const HOP_BY_HOP: u8 = 0;
+pub const ROUTING: u8 = 43;
+pub const AUTHENTICATION: u8 = 51;
+pub const DESTINATION_OPTIONS: u8 = 60;
+
+/// An extension header of IPv6 of this many bytes, a multiple of eight, with padding in it (RFC 8200 section 4.2).
+#[must_use]
+pub fn options(len: u8) -> Vec<u8> {
+    let mut bytes = vec![0; len.into()];
+    bytes[1..4].copy_from_slice(&[len / 8 - 1, 1, len - 4]);
+    bytes
+}
 
 impl Ip {
+    /// With IPv4 options, or an extension header with options for the destination, that say nothing: `len` bytes, a
+    /// multiple of four.
+    #[must_use]
+    pub fn with_options(&self, len: u8) -> Self {
+        let mut ip = self.clone();
+        if ip.from.is_v4() {
+            ip.options = vec![NO_OPERATION; len.into()];
+        } else {
+            ip.extensions.push((DESTINATION_OPTIONS, options(len.next_multiple_of(8))));
+        }
+        ip
+    }
+
     /// A frame with this transport header and payload.
     #[must_use]
     pub fn frame(&self, protocol: u8, segment: &[u8]) -> Vec<u8> {
