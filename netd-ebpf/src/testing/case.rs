@@ -3,6 +3,7 @@
 //! A row is steps on a [`World`]. Each frame says its verdict and its bytes afterwards; that one counter moved, by one
 //! packet, follows from the verdict and is checked for all. A [`Mirror`] plays along somewhere else.
 
+use super::checksum::are_right;
 use super::model::{Bytes, Model};
 use super::world::{
     API, Container, DB, HOST as HOST_4, HOST_6, LAN_HOST, LAN_HOST_6, REMOTE, REMOTE_2, REMOTE_2_6, REMOTE_6, Source,
@@ -242,10 +243,12 @@ fn send<M: Mirror>(world: &mut World, mirror: &mut M, sent: &Sent, last: &[u8], 
 /// Runs one frame through a hook of the model, and checks what holds for every frame.
 ///
 /// # Panics
-/// When other than one counter moved by one packet, or a frame is delivered that the container would not accept.
+/// When other than one counter moved by one packet, a frame is delivered that the container would not accept, or one whose
+/// checksums were right has wrong ones.
 #[must_use]
 pub fn run(world: &World, hook: Hook, mut frame: Bytes) -> Ran {
     let before = world.model.counters.borrow().clone();
+    let input = frame.bytes.clone();
     let model = &world.model;
     let walk = match hook {
         Hook::XdpGuard => unreachable!("no frame of a row comes here"),
@@ -260,6 +263,9 @@ pub fn run(world: &World, hook: Hook, mut frame: Bytes) -> Ran {
     counter.bytes += frame.bytes.len() as u64;
     assert_eq!(*model.counters.borrow(), expected, "one counter moves by one packet");
     assert!(!matches!(verdict, Verdict::Deliver { .. }) || frame.is_for_host, "a delivered frame is for its receiver");
+    if are_right(&input) == Some(true) {
+        assert_ne!(are_right(&frame.bytes), Some(false), "checksums: {input:02x?}\nbecame {:02x?}", frame.bytes);
+    }
     Ran { hook, verdict, frame }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{ACK, FROM_DB, FROM_WEB, OUT, RST, SYN, SYN_ACK, TO_DB, TO_WEB, both};
 use crate::testing::case::{Case, key};
-use crate::testing::packet::{Ip, answer_to, checksum};
+use crate::testing::checksum::checksum;
+use crate::testing::packet::{Ip, answer_to};
 use crate::testing::world::{DB, HOST, HOST_6, MOVED, REMOTE, Source, UPLINK, WEB, Who, World, from_wire};
 use netd_common::Addr;
 use netd_common::drop::DropReason;
