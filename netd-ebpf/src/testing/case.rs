@@ -167,7 +167,9 @@ impl Case {
         self.name.push_str(" (IPv6)");
         for step in &mut self.steps {
             if let Step::Flows(flows) = step {
-                flows.iter_mut().for_each(|flow| *flow = flow_in_ipv6(flow));
+                for flow in flows {
+                    *flow = flow_in_ipv6(flow);
+                }
             }
         }
         self

@@ -4,6 +4,7 @@ mod allowed;
 mod flows;
 mod host;
 mod malformed;
+mod ndp;
 mod outside;
 mod published;
 mod switching;
@@ -40,5 +41,6 @@ fn both(cases: fn(&Who) -> Vec<Case>) -> impl Iterator<Item = Case> {
 pub fn all() -> Vec<Case> {
     let files =
         [switching::cases(), outside::cases(), published::cases(), through::cases(), host::cases(), flows::cases()];
-    files.into_iter().flatten().chain(allowed::cases()).chain(malformed::cases()).collect()
+    let more = [allowed::cases(), malformed::cases(), ndp::cases()];
+    files.into_iter().flatten().chain(more.into_iter().flatten()).collect()
 }
