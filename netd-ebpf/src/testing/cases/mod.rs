@@ -3,6 +3,7 @@
 mod allowed;
 mod flows;
 mod host;
+mod ipv6;
 mod malformed;
 mod ndp;
 mod outside;
@@ -41,6 +42,6 @@ fn both(cases: fn(&Who) -> Vec<Case>) -> impl Iterator<Item = Case> {
 pub fn all() -> Vec<Case> {
     let files =
         [switching::cases(), outside::cases(), published::cases(), through::cases(), host::cases(), flows::cases()];
-    let more = [allowed::cases(), malformed::cases(), ndp::cases()];
+    let more = [allowed::cases(), malformed::cases(), ndp::cases(), ipv6::cases()];
     files.into_iter().flatten().chain(more.into_iter().flatten()).collect()
 }
