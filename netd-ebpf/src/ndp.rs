@@ -121,11 +121,11 @@ fn advertise<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, port: &Port
     }
     way.source = message.target;
     let mut flags = OVERRIDE;
-    let mac = if way.source == port.gateway6 {
+    let mac = if way.source == port.gateway6 && !way.source.is_none() {
         flags |= ROUTER;
         port.gateway_mac
-    } else if port.has_ipv6(&way.source) {
-        // Its own: a probe, which silence answers.
+    } else if way.source.is_v4() || port.has_ipv6(&way.source) {
+        // Its own: a probe, which silence answers. In the map an IPv4 address is a v4-mapped one, which nobody has.
         return UNANSWERED;
     } else {
         let key = EndpointKey { address: way.source, network: port.network };

@@ -7,7 +7,7 @@
 use crate::conntrack;
 use crate::forward;
 use crate::frame::{ChecksumOf, Frame, Refused, Stack};
-use crate::nat::{add, difference, exchange_v6, ports, store_headers, updated};
+use crate::nat::{add, difference, exchange_v6, gain_by_hop, ports, store_headers, updated};
 use crate::parse::ip::{IPV6_SIZE, Ipv4, Ipv6};
 use crate::parse::transport::{self, Start};
 use crate::parse::{self, Family, Kind, Packet};
@@ -77,6 +77,10 @@ fn quoted<F: Frame + Stack>(frame: &F, room: &mut Room) -> u32 {
         }
         key.source = quoted.ipv6.destination;
         key.destination = quoted.ipv6.source;
+        // They would name an IPv4 flow.
+        if key.source.is_v4() || key.destination.is_v4() {
+            return UNREADABLE;
+        }
         key.protocol = quoted.ipv6.next_header;
         packet.transport = at + IPV6_SIZE;
         match parse::beyond_extensions(frame, key.protocol, packet) {
@@ -137,14 +141,14 @@ fn translate<F: Frame + Stack>(frame: &mut F, room: &mut Room) -> Result<(), Ref
     let message = translate_quote(frame, room)?;
     let checksum = room.packet.transport + ICMP_CHECKSUM;
     frame.update_checksum(checksum, message, ChecksumOf::Segment)?;
-    let Room { head, ipv6, quoted, step, .. } = &mut *room;
+    let Room { head, ipv6, quoted, step, packet, .. } = &mut *room;
     // The answerer speaks for itself, or a router on the way does; from inside, no address may be seen but the host's.
     let is_v6 = head.ethernet.family() == Family::V6;
     let sender = if is_v6 { ipv6.source } else { Addr::v4(head.ipv4.source) };
     let source = if sender == quoted.key.source || step.target.kind == TO_UPLINK { step.source } else { sender };
     if is_v6 {
         let addresses = exchange_v6(frame, ipv6, &source, &step.destination);
-        frame.correct_sum(addresses);
+        frame.correct_sum(add(addresses, gain_by_hop(ipv6, packet.ttl)));
         frame.update_checksum(checksum, addresses, ChecksumOf::PseudoHeader)?;
     } else {
         head.ipv4.exchange(&source, &step.destination);

@@ -3,7 +3,8 @@
 use netd_common::Addr;
 use netd_ebpf::testing::model::Socket;
 use netd_ebpf::testing::world::{
-    API, Container, DB, HOST, HOST_6, LAN, LAN_HOST, LAN_MAC, ROUTER, ROUTER_6, UPLINK, UPLINK_MAC, WEB, World,
+    API, Container, DB, HOST, HOST_6, LAN, LAN_HOST, LAN_HOST_6, LAN_MAC, ROUTER, ROUTER_6, UPLINK, UPLINK_MAC, WEB,
+    World,
 };
 use nix::sched::{CloneFlags, unshare};
 use std::io::Write as _;
@@ -41,7 +42,8 @@ fn make_interfaces() {
     }
     let ip = |address: Addr| IpAddr::from(address);
     batch += &format!("addr add {}/24 dev {UPLINK_NAME}\naddr add {}/24 dev lan\n", ip(HOST), ip(LAN_HOST));
-    batch += &format!("addr add {}/64 dev {UPLINK_NAME} nodad\n", ip(HOST_6));
+    batch +=
+        &format!("addr add {}/64 dev {UPLINK_NAME} nodad\naddr add {}/64 dev lan nodad\n", ip(HOST_6), ip(LAN_HOST_6));
     batch += &format!("route add default via {}\n", ip(ROUTER));
     batch += &format!("route add default via {} dev {UPLINK_NAME}\n", ip(ROUTER_6));
     for network in [WEB, API] {

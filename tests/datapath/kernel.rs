@@ -342,8 +342,8 @@ impl Mirror for Kernel {
         self.set_up(world);
     }
 
-    fn nominate(&mut self) {
-        self.nominees = nominate(&self.flows(), monotonic_ns());
+    fn nominate(&mut self, world: &World) {
+        self.nominees = nominate(world, &self.flows(), monotonic_ns());
     }
 
     fn collect(&mut self, deleted: u32) {

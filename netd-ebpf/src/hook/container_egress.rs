@@ -84,6 +84,10 @@ fn route<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, port: &Port, ro
         fragment::follow(frame, tables, room)?;
     }
     if room.packet.kind() == Kind::IcmpError && related::find(frame, tables, room)? {
+        if room.packet.ttl <= 1 {
+            return Err(DropReason::TimeExceeded);
+        }
+        nat::decrement_ttl(room);
         return related::along(frame, tables, room);
     }
     let is_known = room.packet.kind().is_translatable() && conntrack::find(frame, tables, room);

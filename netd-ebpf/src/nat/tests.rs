@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::parse::ip::Ipv4;
-use crate::testing::packet::checksum;
+use crate::testing::checksum::checksum;
 use proptest::prelude::*;
 
 /// Zero has two forms in one's complement.

@@ -55,8 +55,7 @@ const TOO_MANY: u32 = 0x101;
 #[inline(never)]
 fn walk<F: Frame + Stack>(frame: &F, next_header: u8, packet: &mut Packet) -> u32 {
     let mut chain = Chain { frame, packet, next: u32::from(next_header) };
-    // One more turn than headers: the last one sees that the chain is at its end.
-    F::repeat(EXTENSION_HEADERS_MAX + 1, &mut chain);
+    F::repeat(EXTENSION_HEADERS_MAX, &mut chain);
     if chain.next == MALFORMED {
         MALFORMED
     } else if is_one(chain.next as u8) && !chain.packet.is_later_fragment() {

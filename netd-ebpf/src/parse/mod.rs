@@ -99,8 +99,8 @@ pub fn head<F: Readable>(frame: &F, room: &mut Room) -> Result<(), DropReason> {
 /// has read: its tuple to `room.key`, all else to `room.packet`.
 ///
 /// # Errors
-/// [`DropReason::Malformed`] when a header that must be there is not, [`DropReason::ExtensionHeaders`] when there are too
-/// many.
+/// [`DropReason::Malformed`] when a header that must be there is not, or an address of IPv6 is a v4-mapped one,
+/// [`DropReason::ExtensionHeaders`] when there are too many.
 #[inline(always)]
 pub fn packet<F: Frame + Stack>(frame: &F, room: &mut Room, side: u8) -> Result<(), DropReason> {
     room.key.side = side;
@@ -139,6 +139,10 @@ fn ipv4<F: Readable>(frame: &F, room: &mut Room) {
 #[inline(always)]
 fn ipv6<F: Frame + Stack>(frame: &F, room: &mut Room) -> Result<(), DropReason> {
     let Room { ipv6, key, packet, .. } = room;
+    // No host sends these (RFC 4291 section 2.5.5.2), and in the maps they are IPv4's.
+    if ipv6.source.is_v4() || ipv6.destination.is_v4() {
+        return Err(DropReason::Malformed);
+    }
     key.source = ipv6.source;
     key.destination = ipv6.destination;
     key.protocol = ipv6.next_header;

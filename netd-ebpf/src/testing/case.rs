@@ -3,14 +3,19 @@
 //! A row is steps on a [`World`]. Each frame says its verdict and its bytes afterwards; that one counter moved, by one
 //! packet, follows from the verdict and is checked for all. A [`Mirror`] plays along somewhere else.
 
+use super::checksum::are_right;
 use super::model::{Bytes, Model};
-use super::world::{Container, Source, World};
+use super::world::{
+    API, Container, DB, HOST as HOST_4, HOST_6, LAN_HOST, LAN_HOST_6, REMOTE, REMOTE_2, REMOTE_2_6, REMOTE_6, Source,
+    WEB, World,
+};
 use crate::conntrack;
 use crate::hook::{container_egress, uplink_egress, uplink_ingress};
 use crate::verdict::{self, Verdict};
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropReason, Hook, Outcome};
 use netd_common::flow::{Flow, FlowKey, HOST, INSIDE, Nominee, OUTSIDE, TO_ENDPOINT, TO_UPLINK, Timeouts};
+use netd_common::globals::{HAIRPIN_V4, HAIRPIN_V6};
 use netd_common::publish::{ICMP, ICMPV6, TCP, UDP};
 use std::collections::BTreeMap;
 
@@ -33,8 +38,8 @@ pub enum Step {
     Evict(FlowKey),
     /// The agent changes what it owns, or a socket is opened.
     Change(fn(&mut World)),
-    /// `FLOWS` holds these, each as [`tell`] says it.
-    Flows(Vec<&'static str>),
+    /// `FLOWS` holds these, each as [`tell`] says it, in any order.
+    Flows(Vec<String>),
     /// The agent lists the flows that seem to be over.
     Nominate,
     /// The list is handed to `flow_gc`, which deletes so many pairs.
@@ -79,7 +84,7 @@ pub trait Mirror {
     fn wait(&mut self, _ns: u64) {}
     fn evict(&mut self, _key: &FlowKey) {}
     fn change(&mut self, _world: &World) {}
-    fn nominate(&mut self) {}
+    fn nominate(&mut self, _world: &World) {}
     /// `deleted` is the model's answer.
     fn collect(&mut self, _deleted: u32) {}
 }
@@ -152,8 +157,22 @@ impl Case {
     }
 
     #[must_use]
-    pub fn flows(self, flows: &[&'static str]) -> Self {
-        self.step(Step::Flows(flows.to_vec()))
+    pub fn flows(self, flows: &[&str]) -> Self {
+        self.step(Step::Flows(flows.iter().map(|flow| (*flow).to_owned()).collect()))
+    }
+
+    /// The row as IPv6's: it has another name, and the flows are told with the addresses that mean the same there.
+    #[must_use]
+    pub fn in_ipv6(mut self) -> Self {
+        self.name.push_str(" (IPv6)");
+        for step in &mut self.steps {
+            if let Step::Flows(flows) = step {
+                for flow in flows {
+                    *flow = flow_in_ipv6(flow);
+                }
+            }
+        }
+        self
     }
 
     /// Plays the row on the model and the mirror.
@@ -183,12 +202,15 @@ impl Case {
                 }
                 Step::Flows(flows) => {
                     if M::EXPECTS_AS_WRITTEN {
-                        assert_eq!(tell(&self.world.model), *flows, "{place}: the flows");
+                        let (mut told, mut expected) = (tell(&self.world.model), flows.clone());
+                        told.sort();
+                        expected.sort();
+                        assert_eq!(told, expected, "{place}: the flows");
                     }
                 }
                 Step::Nominate => {
-                    nominees = nominate(&self.world.model.flows.borrow(), self.world.stack.now_ns);
-                    mirror.nominate();
+                    nominees = nominate(&self.world, &self.world.model.flows.borrow(), self.world.stack.now_ns);
+                    mirror.nominate(&self.world);
                 }
                 Step::Collect(deleted) => {
                     let frame =
@@ -223,10 +245,12 @@ fn send<M: Mirror>(world: &mut World, mirror: &mut M, sent: &Sent, last: &[u8], 
 /// Runs one frame through a hook of the model, and checks what holds for every frame.
 ///
 /// # Panics
-/// When other than one counter moved by one packet, or a frame is delivered that the container would not accept.
+/// When other than one counter moved by one packet, a frame is delivered that the container would not accept, or one whose
+/// checksums were right has wrong ones.
 #[must_use]
 pub fn run(world: &World, hook: Hook, mut frame: Bytes) -> Ran {
     let before = world.model.counters.borrow().clone();
+    let input = frame.bytes.clone();
     let model = &world.model;
     let walk = match hook {
         Hook::XdpGuard => unreachable!("no frame of a row comes here"),
@@ -241,6 +265,9 @@ pub fn run(world: &World, hook: Hook, mut frame: Bytes) -> Ran {
     counter.bytes += frame.bytes.len() as u64;
     assert_eq!(*model.counters.borrow(), expected, "one counter moves by one packet");
     assert!(!matches!(verdict, Verdict::Deliver { .. }) || frame.is_for_host, "a delivered frame is for its receiver");
+    if are_right(&input) == Some(true) {
+        assert_ne!(are_right(&frame.bytes), Some(false), "checksums: {input:02x?}\nbecame {:02x?}", frame.bytes);
+    }
     Ran { hook, verdict, frame }
 }
 
@@ -272,10 +299,11 @@ pub fn moved(
     moved
 }
 
-/// The flows that seem to be over.
+/// The flows that seem to be over, by the timeouts of their networks.
 #[must_use]
-pub fn nominate(flows: &BTreeMap<FlowKey, Flow>, now_ns: u64) -> Vec<Nominee> {
-    let expired = flows.iter().filter(|(key, flow)| flow.is_expired(key.protocol, &Timeouts::DEFAULT, now_ns));
+pub fn nominate(world: &World, flows: &BTreeMap<FlowKey, Flow>, now_ns: u64) -> Vec<Nominee> {
+    let timeouts = |flow: &Flow| world.model.timeouts.get(&flow.network).unwrap_or(&Timeouts::DEFAULT);
+    let expired = flows.iter().filter(|(key, flow)| flow.is_expired(key.protocol, timeouts(flow), now_ns));
     expired.map(|(key, flow)| Nominee { key: *key, seen_ns: flow.seen_ns }).collect()
 }
 
@@ -329,6 +357,25 @@ fn tell_flow(key: &FlowKey, flow: &Flow) -> String {
         flow.state().name(),
         flow.packets,
     )
+}
+
+/// A flow that is told with IPv4 addresses, told with those that mean the same in IPv6.
+fn flow_in_ipv6(flow: &str) -> String {
+    let pairs = [
+        (WEB.address, WEB.address_6),
+        (DB.address, DB.address_6),
+        (API.address, API.address_6),
+        (WEB.gateway, WEB.gateway_6),
+        (HOST_4, HOST_6),
+        (LAN_HOST, LAN_HOST_6),
+        (REMOTE, REMOTE_6),
+        (REMOTE_2, REMOTE_2_6),
+        (HAIRPIN_V4, HAIRPIN_V6),
+    ];
+    let text = |address: Addr| std::net::Ipv6Addr::from(address.bytes).to_canonical().to_string();
+    // With the colon behind it, so that no address is taken for the start of another.
+    let replaced = |flow: String, (v4, v6)| flow.replace(&format!("{}:", text(v4)), &format!("[{}]:", text(v6)));
+    pairs.into_iter().fold(flow.to_owned(), replaced)
 }
 
 /// The key of a flow's entry.

@@ -1,7 +1,6 @@
 //! How is a frame built, checksums included?
-//!
-//! The arithmetic here is written from the RFCs and not shared with the programs, so that a mistake there is seen.
 
+use super::checksum::checksum;
 use netd_common::Addr;
 use netd_common::publish::{ICMP, ICMPV6, TCP, UDP};
 
@@ -44,9 +43,36 @@ impl Default for Ip {
     }
 }
 
-const FRAGMENT_HEADER: u8 = 44;
+/// IPv4's option for "nothing" (RFC 791 section 3.1).
+const NO_OPERATION: u8 = 1;
+pub const HOP_BY_HOP: u8 = 0;
+pub const ROUTING: u8 = 43;
+pub const FRAGMENT_HEADER: u8 = 44;
+pub const AUTHENTICATION: u8 = 51;
+pub const DESTINATION_OPTIONS: u8 = 60;
+
+/// An extension header of IPv6 of this many bytes, a multiple of eight, with padding in it (RFC 8200 section 4.2).
+#[must_use]
+pub fn options(len: u8) -> Vec<u8> {
+    let mut bytes = vec![0; len.into()];
+    bytes[1..4].copy_from_slice(&[len / 8 - 1, 1, len - 4]);
+    bytes
+}
 
 impl Ip {
+    /// With IPv4 options, or an extension header with options for the destination, that say nothing: `len` bytes, a
+    /// multiple of four.
+    #[must_use]
+    pub fn with_options(&self, len: u8) -> Self {
+        let mut ip = self.clone();
+        if ip.from.is_v4() {
+            ip.options = vec![NO_OPERATION; len.into()];
+        } else {
+            ip.extensions.push((DESTINATION_OPTIONS, options(len.next_multiple_of(8))));
+        }
+        ip
+    }
+
     /// A frame with this transport header and payload.
     #[must_use]
     pub fn frame(&self, protocol: u8, segment: &[u8]) -> Vec<u8> {
@@ -282,44 +308,4 @@ fn port(frame: &[u8], at: usize) -> u16 {
 
 fn six(frame: &[u8], at: usize) -> [u8; 6] {
     std::array::from_fn(|index| frame[at + index])
-}
-
-/// The Internet checksum (RFC 1071).
-#[must_use]
-pub fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let mut sum = 0_u64;
-    for pair in bytes.chunks(2) {
-        sum += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    (!(sum as u16)).to_be_bytes()
-}
-
-/// Whether the IPv4 header's and the transport's checksum of a whole, unfragmented frame without extension headers are
-/// right. A UDP checksum of zero is none, and right in IPv4.
-#[must_use]
-pub fn has_right_checksums(frame: &[u8]) -> bool {
-    let ip = &frame[14..];
-    let is_v4 = frame[12..14] == [0x08, 0x00];
-    let header_len = if is_v4 { usize::from(ip[0] & 0x0f) * 4 } else { 40 };
-    let (addresses, protocol) = if is_v4 { (&ip[12..20], ip[9]) } else { (&ip[8..40], ip[6]) };
-    let segment = &ip[header_len..];
-    let is_right = |bytes: &[u8]| checksum(bytes) == [0, 0];
-    if is_v4 && !is_right(&ip[..header_len]) {
-        return false;
-    }
-    match protocol {
-        ICMP => is_right(segment),
-        UDP if is_v4 && segment[6..8] == [0, 0] => true,
-        TCP | UDP | ICMPV6 => {
-            let mut all = addresses.to_vec();
-            all.extend([0, protocol]);
-            all.extend((segment.len() as u16).to_be_bytes());
-            all.extend(segment);
-            is_right(&all)
-        }
-        _ => true,
-    }
 }

@@ -10,6 +10,7 @@ use netd_common::Addr;
 use netd_common::drop::Hook;
 use netd_common::endpoint::{Endpoint, EndpointKey, Port};
 use netd_common::fdb::{FdbEntry, FdbKey};
+use netd_common::globals::{HAIRPIN_V4, HAIRPIN_V6};
 use netd_common::publish::{Publish, PublishKey, UDP};
 use std::cell::Cell;
 
@@ -27,11 +28,14 @@ pub const REMOTE_2: Addr = Addr::v4([198, 18, 1, 10]);
 pub const HOST_6: Addr = v6(0x18, 1);
 pub const ROUTER_6: Addr = v6(0x18, 0xfe);
 pub const REMOTE_6: Addr = v6(0x181, 9);
+pub const REMOTE_2_6: Addr = v6(0x181, 10);
 /// An interface that is no uplink, the host's address there and a neighbour's.
 pub const LAN: u32 = 103;
 pub const LAN_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 3];
 pub const LAN_HOST: Addr = Addr::v4([198, 19, 0, 1]);
 pub const LAN_REMOTE: Addr = Addr::v4([198, 19, 0, 9]);
+pub const LAN_HOST_6: Addr = v6(0x19, 1);
+pub const LAN_REMOTE_6: Addr = v6(0x19, 9);
 
 /// `2001:db8:NETWORK::HOST`.
 const fn v6(network: u16, host: u8) -> Addr {
@@ -42,6 +46,89 @@ const fn v6(network: u16, host: u8) -> Addr {
 /// `fd00:NETWORK::HOST`.
 const fn ula(network: u8, host: u8) -> Addr {
     Addr::v6([0xfd, 0, 0, network, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host])
+}
+
+/// Who is who in one family: rows that mean the same in both are written once.
+#[derive(Clone, Copy, Debug)]
+pub struct Who {
+    /// As a publish key has it.
+    pub any: Addr,
+    pub host: Addr,
+    pub lan_host: Addr,
+    pub lan_remote: Addr,
+    pub remote: Addr,
+    pub remote_2: Addr,
+    pub router: Addr,
+    /// On the first network, and nobody's.
+    pub absent: Addr,
+    /// Behind the default route, and nobody known.
+    pub stranger: Addr,
+    pub loopback: Addr,
+    /// Of all hosts on the link.
+    pub group: Addr,
+    pub hairpin: Addr,
+    /// An ICMP message for "port unreachable", "time exceeded" and one that is neither an error nor an echo.
+    pub port_unreachable: (u8, u8),
+    pub time_exceeded: (u8, u8),
+    pub odd_message: u8,
+    /// Of an address.
+    pub bits: u32,
+}
+
+impl Who {
+    pub const V4: Self = Self {
+        any: Addr::ANY_V4,
+        host: HOST,
+        lan_host: LAN_HOST,
+        lan_remote: LAN_REMOTE,
+        remote: REMOTE,
+        remote_2: REMOTE_2,
+        router: ROUTER,
+        absent: ABSENT,
+        stranger: Addr::v4([203, 0, 113, 1]),
+        loopback: Addr::v4([127, 0, 0, 1]),
+        group: Addr::v4([224, 0, 0, 1]),
+        hairpin: HAIRPIN_V4,
+        port_unreachable: (3, 3),
+        time_exceeded: (11, 0),
+        odd_message: 13,
+        bits: 32,
+    };
+    pub const V6: Self = Self {
+        any: Addr::ANY_V6,
+        host: HOST_6,
+        lan_host: LAN_HOST_6,
+        lan_remote: LAN_REMOTE_6,
+        remote: REMOTE_6,
+        remote_2: REMOTE_2_6,
+        router: ROUTER_6,
+        absent: ABSENT_6,
+        stranger: v6(0x999, 1),
+        loopback: Addr::LOOPBACK_V6,
+        group: Addr::v6([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        hairpin: HAIRPIN_V6,
+        port_unreachable: (1, 4),
+        time_exceeded: (3, 0),
+        odd_message: 130,
+        bits: 128,
+    };
+
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        self.host.is_v4()
+    }
+
+    /// A container's address.
+    #[must_use]
+    pub const fn of(&self, container: &Container) -> Addr {
+        container.own(&self.host)
+    }
+
+    /// Its gateway's.
+    #[must_use]
+    pub const fn gateway(&self, of: &Container) -> Addr {
+        if self.is_v4() { of.gateway } else { of.gateway_6 }
+    }
 }
 
 /// A container on a network.
@@ -112,10 +199,10 @@ impl Container {
         Ip { from_mac: self.mac(), to_mac: self.gateway_mac(), from: self.own(&to), to, ..Ip::default() }
     }
 
-    /// A packet for a peer that goes straight.
+    /// A packet for a peer, by its address of one family, that goes straight.
     #[must_use]
-    pub fn to_peer(&self, peer: &Self) -> Ip {
-        Ip { to_mac: peer.mac(), ..self.to(peer.address) }
+    pub fn to_peer(&self, peer: &Self, who: &Who) -> Ip {
+        Ip { to_mac: peer.mac(), ..self.to(who.of(peer)) }
     }
 
     /// A packet that reaches this container by its gateway; its time to live is that of [`from_wire`].
@@ -244,7 +331,7 @@ impl Default for World {
             stack: Knowledge { now_ns: START_NS, random: RANDOM, ..Knowledge::default() },
         };
         let local = [HOST, LAN_HOST, WEB.gateway, API.gateway, Addr::v4([127, 0, 0, 1])];
-        let local_6 = [HOST_6, WEB.gateway_6, API.gateway_6, Addr::LOOPBACK_V6];
+        let local_6 = [HOST_6, LAN_HOST_6, WEB.gateway_6, API.gateway_6, Addr::LOOPBACK_V6];
         world.model.local = local.into_iter().chain(local_6).collect();
         world.model.uplinks = [UPLINK].into();
         world.stack.routes = routes();
@@ -267,12 +354,14 @@ fn routes() -> Vec<(Addr, u32, Reach)> {
         v4([10, 2, 0, 0], 24, Reach::Unreachable),
         v4([127, 0, 0, 0], 8, Reach::Local),
         (Addr::ANY_V6, 0, Reach::Via(UPLINK, HOST_6)),
+        (v6(0x19, 0), 64, Reach::Via(LAN, LAN_HOST_6)),
         (ula(1, 0), 64, Reach::Unreachable),
         (ula(2, 0), 64, Reach::Unreachable),
     ];
     let broadcast = [[198, 18, 0, 255], [198, 19, 0, 255]].map(Addr::v4);
-    let local = [HOST, LAN_HOST, WEB.gateway, API.gateway, HOST_6, WEB.gateway_6, API.gateway_6, Addr::LOOPBACK_V6];
-    routes.extend(local.into_iter().chain(broadcast).map(|address| (address, 128, Reach::Local)));
+    let local = [HOST, LAN_HOST, WEB.gateway, API.gateway];
+    let local_6 = [HOST_6, LAN_HOST_6, WEB.gateway_6, API.gateway_6, Addr::LOOPBACK_V6];
+    routes.extend(local.into_iter().chain(local_6).chain(broadcast).map(|address| (address, 128, Reach::Local)));
     for to in CONTAINERS {
         routes.push((to.address, 128, Reach::Via(to.ifindex, to.gateway)));
         routes.push((to.address_6, 128, Reach::Via(to.ifindex, to.gateway_6)));
@@ -310,9 +399,10 @@ impl World {
         }
     }
 
-    /// Publishes a container's port: its IPv4 address answers.
+    /// Publishes a container's port: its address of the same family answers.
     pub fn publish(&mut self, protocol: u8, address: impl Into<Addr>, port: u16, container: &Container, to_port: u16) {
-        self.publish_at(protocol, (address.into(), port), container, (container.address, to_port));
+        let address = address.into();
+        self.publish_at(protocol, (address, port), container, (container.own(&address), to_port));
     }
 
     /// Publishes a port of one of a container's addresses.
@@ -323,7 +413,7 @@ impl World {
         self.model.publishes.insert(key, publish);
     }
 
-    /// Opens what is published to these prefixes alone, IPv4.
+    /// Opens what is published to these prefixes alone.
     pub fn allow(&mut self, list: u32, prefixes: &[(Addr, u32)]) {
         self.model
             .allowed
