@@ -30,12 +30,15 @@ pub fn cases() -> Vec<Case> {
         Case::new("a MAC that nobody has, and one of another network")
             .drops(FROM_WEB, Ip { to_mac: mac_of(ABSENT), ..WEB.to(ABSENT) }.udp(1, 2, b""), DropReason::UnknownMac)
             .drops(FROM_WEB, Ip { to_mac: API.mac(), ..WEB.to(API.address) }.udp(1, 2, b""), DropReason::UnknownMac),
-        Case::new("broadcast and multicast are not replicated")
-            .drops(FROM_WEB, Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b"x"), DropReason::Multicast)
-            .drops(FROM_WEB, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..WEB.to([224, 0, 0, 1]) }.udp(1, 2, b""), DropReason::Multicast)
+        Case::new("broadcast and multicast go to the other members, and are not routed")
+            .leaves(FROM_WEB, Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b"x"), Verdict::Spent)
+            .leaves(FROM_WEB, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..WEB.to([224, 0, 0, 1]) }.udp(1, 2, b""), Verdict::Spent)
+            .leaves(FROM_WEB, ethertype([0xff; 6], [0x88, 0xb5], b"x"), Verdict::Spent)
             .drops(FROM_WEB, WEB.to([224, 0, 0, 1]).udp(1, 2, b""), DropReason::Multicast)
             .drops(FROM_WEB, WEB.to([255; 4]).udp(1, 2, b""), DropReason::Multicast)
-            .drops(FROM_WEB, ethertype([0xff; 6], [0x88, 0xb5], b"x"), DropReason::Multicast),
+            .drops(FROM_API, Ip { to_mac: [0xff; 6], ..API.to([255; 4]) }.udp(68, 67, b"x"), DropReason::Multicast)
+            .change(|world| world.flags(ISOLATED))
+            .drops(FROM_WEB, Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b"x"), DropReason::IccDisabled),
         Case::new("a source that is not the container's own")
             .drops(FROM_WEB, Ip { from_mac: DB.mac(), ..to_db.clone() }.udp(1, 2, b""), DropReason::SpoofedSource)
             .drops(FROM_WEB, Ip { from: DB.address, ..WEB.to(REMOTE) }.udp(1, 2, b""), DropReason::SpoofedSource)
