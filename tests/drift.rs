@@ -90,10 +90,14 @@ fn l5_a_deleted_namespace_comes_back() {
 #[test]
 fn l5_a_deleted_map_entry_comes_back() {
     let (world, web, _servers) = world_with_web();
+    let maps = ["PUBLISHED", "ENDPOINTS", "PORTS_BY_IF", "LOCAL_ADDRS", "UPLINKS", "FDB"];
+    for map in maps {
+        assert!(delete_entries(&world, map) > 0, "{map} has entries");
+    }
     // Again when netd happened to look meanwhile.
     wait_until("the entries are gone", TOLD, || {
-        for map in ["PUBLISHED", "ENDPOINTS", "PORTS_BY_IF", "LOCAL_ADDRS", "UPLINKS", "FDB"] {
-            assert!(delete_entries(&world, map) > 0, "{map} has entries");
+        for map in maps {
+            delete_entries(&world, map);
         }
         world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).is_err()
     });

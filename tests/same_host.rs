@@ -5,7 +5,7 @@ use netd_tests::probe::{self, Mode, stream};
 use netd_tests::seconds;
 use netd_tests::world::{Container, HOST, HOST_SECOND, OUTLINK, OUTSIDE, Process, UPLINK, World, at, is_counted};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 const EGRESS: &str = "container_egress";
@@ -29,6 +29,70 @@ fn s1_containers_of_one_network_reach_each_other() {
     let refused = client.place.run(|| probe::dial(Mode::Tcp, web.at(81))).expect_err("nobody listens there");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     assert!(world.flows().is_empty(), "peers need no flow: {:?}", world.flows());
+}
+
+#[test]
+fn s11_broadcast_and_multicast_reach_every_member_once() {
+    let world = World::new();
+    world.netctl_ok(["network", "create", "dual", "--ipv6"]);
+    let members = ["one", "two", "three"].map(|name| world.container(name, ["--network", "dual"]));
+    let stranger = world.plain("stranger");
+    let (group, group_6) = (Ipv4Addr::new(224, 0, 0, 251), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb));
+    let everybody = Ipv4Addr::BROADCAST;
+    let listeners: Vec<(String, UdpSocket, Option<UdpSocket>)> = members
+        .iter()
+        .chain([&stranger])
+        .map(|of| {
+            of.place.run(|| {
+                let socket = UdpSocket::bind("0.0.0.0:5353").expect("a socket");
+                socket.join_multicast_v4(&group, &of.ip).expect("a member of the group");
+                let socket_6 = (of.name != stranger.name).then(|| {
+                    let socket = UdpSocket::bind("[::]:5354").expect("a socket");
+                    let index = nix::net::if_::if_nametoindex("eth0").expect("an interface");
+                    socket.join_multicast_v6(&group_6, index).expect("a member of the group");
+                    socket
+                });
+                (of.name.clone(), socket, socket_6)
+            })
+        })
+        .collect();
+    let sender = &members[0];
+    sender.place.run(|| {
+        let socket = UdpSocket::bind((sender.ip, 0)).expect("a socket");
+        socket.set_broadcast(true).expect("set");
+        socket.set_multicast_loop_v4(false).expect("set");
+        socket.send_to(b"multicast", (group, 5353)).expect("sent");
+        socket.send_to(b"broadcast", (everybody, 5353)).expect("sent");
+        let index = nix::net::if_::if_nametoindex("eth0").expect("an interface");
+        let socket = UdpSocket::bind("[::]:0").expect("a socket");
+        socket.set_multicast_loop_v6(false).expect("set");
+        socket.send_to(b"multicast6", SocketAddrV6::new(group_6, 5354, 0, index)).expect("sent");
+    });
+    for (name, socket, socket_6) in &listeners {
+        let is_member = name == "two" || name == "three";
+        let expected: &[&str] = match name.as_str() {
+            "two" | "three" => &["multicast", "broadcast"],
+            // Linux gives a broadcast to the sender's own sockets itself.
+            "one" => &["broadcast"],
+            _ => &[],
+        };
+        assert_eq!(heard(socket), expected, "{name}");
+        if let Some(socket) = socket_6 {
+            let expected: &[&str] = if is_member { &["multicast6"] } else { &[] };
+            assert_eq!(heard(socket), expected, "{name}");
+        }
+    }
+}
+
+/// All that comes until nothing more does.
+fn heard(socket: &UdpSocket) -> Vec<String> {
+    socket.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
+    let mut heard = Vec::new();
+    let mut buffer = [0; 64];
+    while let Ok((len, _)) = socket.recv_from(&mut buffer) {
+        heard.push(String::from_utf8_lossy(&buffer[..len]).into_owned());
+    }
+    heard
 }
 
 #[test]

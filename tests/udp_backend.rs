@@ -1,9 +1,13 @@
 //! Whom do UDP clients talk to after their port has been taken from one container and given to another?
 
 use netd_tests::probe::{self, Mode, Reply};
+use netd_tests::wait_until;
 use netd_tests::world::{Container, HOST, OUTSIDE, Process, World, at};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PORT: &str = "5353:53/udp";
 
@@ -127,10 +131,11 @@ fn flushed_flows_are_forgotten_and_begin_again() {
         owners.sort_unstable();
         owners
     };
-    let entries = || {
+    // A count that was dear is good for a while.
+    let has_entries = |expected: u64| {
         let maps = world.netctl_json(["status"])["maps"].clone();
         let flows = maps.as_array().expect("maps").iter().find(|map| map["name"] == "FLOWS").cloned();
-        flows.expect("FLOWS")["entries"].as_u64().expect("a number")
+        flows.expect("FLOWS")["entries"] == expected
     };
     for port in [5353, 5353, 5354] {
         ask(port);
@@ -139,15 +144,16 @@ fn flushed_flows_are_forgotten_and_begin_again() {
     held.connect(at(HOST, 5353)).expect("connected");
     assert_eq!(probe::ask(&held).expect("a answers").server, "a");
     assert_eq!(owners(), ["a", "a", "a", "b"]);
-    assert_eq!(entries(), 8);
+    wait_until("both entries of each flow", PATIENCE, || has_entries(8));
 
     assert_eq!(world.netctl_json(["flow", "flush", "a"])["flushed"], 3);
     assert_eq!(owners(), ["b"]);
-    assert_eq!(entries(), 2, "both entries of a flow go");
+    wait_until("both entries of a flow go", PATIENCE, || has_entries(2));
     assert_eq!(probe::ask(&held).expect("a answers").server, "a");
     assert_eq!(owners(), ["a", "b"]);
 
     assert_eq!(world.netctl_ok(["flow", "flush"]), "2 flushed\n");
-    assert_eq!((owners().len(), entries()), (0, 0));
+    assert!(owners().is_empty());
+    wait_until("an empty table", PATIENCE, || has_entries(0));
     assert!(world.netctl_refused(["flow", "flush", "c"]).contains("no container named \"c\""));
 }

@@ -63,8 +63,10 @@ numbered! {
         NdpUnanswered = "NdpUnanswered",
         /// A frame for a MAC address nobody on the network has.
         UnknownMac = "UnknownMac",
-        /// Broadcast or multicast, which is not replicated.
+        /// Broadcast or multicast that nobody is there to hear, or by way of the gateway, which routes none.
         Multicast = "Multicast",
+        /// Broadcast or multicast past the limit of frames a second, or of members.
+        MulticastLimit = "MulticastLimit",
         /// A network with inter-container communication off.
         IccDisabled = "IccDisabled",
         /// An internal network's packet for the outside.

@@ -53,3 +53,9 @@ pub const BLOCKED_MAX: usize = 1_048_576;
 pub const ALLOWED_MAX: usize = 262_144;
 /// Networks with timeouts of their own.
 pub const TIMEOUTS_MAX: usize = 65_536;
+/// Members of a network that get a copy of a broadcast or multicast frame. Past it the others get none, and the frame is
+/// counted as `MulticastLimit`.
+pub const MULTICAST_MEMBERS_MAX: u64 = 1024;
+/// Broadcast and multicast frames a second that are copied, on each processor. Past it they are dropped as
+/// `MulticastLimit`: a copy for each member is what a storm is made of.
+pub const MULTICAST_FRAMES_MAX: u64 = 1000;

@@ -15,6 +15,7 @@ use netd_common::event::Event;
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey, Nominee, Timeouts};
 use netd_common::fragment::{Fragment, FragmentKey};
+use netd_common::limits::MULTICAST_FRAMES_MAX;
 use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 
@@ -24,6 +25,11 @@ pub trait Tables {
     fn port(&self, ifindex: u32) -> Option<&Port>;
     fn endpoint(&self, key: &EndpointKey) -> Option<&Endpoint>;
     fn fdb(&self, key: &FdbKey) -> Option<&FdbEntry>;
+    /// Shows every entry of the forwarding table, until the visitor has seen enough.
+    fn visit_members<V: Visit>(&self, visitor: &mut V);
+    /// What has been copied to members on this processor.
+    #[expect(clippy::mut_from_ref, reason = "a program runs to its end on its processor before another does")]
+    fn flooded(&self) -> Option<&mut Flooded>;
     fn publish(&self, key: &PublishKey) -> Option<&Publish>;
     fn is_local(&self, address: &Addr) -> bool;
     fn is_uplink(&self, ifindex: u32) -> bool;
@@ -121,6 +127,40 @@ pub struct Room {
     /// The flow that may be over.
     pub nominee: Nominee,
 }
+
+/// Somebody who looks at the entries of the forwarding table.
+pub trait Visit {
+    /// Whether that is enough.
+    fn visit(&mut self, key: &FdbKey, entry: &FdbEntry) -> bool;
+}
+
+/// How many frames have been copied to members in the running second, on one processor. It is in a map also because the
+/// verifier would follow a count on the stack through every turn of a loop.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flooded {
+    /// When the second began.
+    pub since_ns: u64,
+    pub frames: u64,
+    /// Copies of the frame at hand.
+    pub copies: u64,
+}
+
+impl Flooded {
+    /// Whether one more is within the limit, and counts it.
+    #[inline(always)]
+    pub const fn one_more(&mut self, now_ns: u64) -> bool {
+        if now_ns.saturating_sub(self.since_ns) >= SECOND_NS {
+            self.since_ns = now_ns;
+            self.frames = 0;
+        }
+        self.frames = self.frames.wrapping_add(1);
+        self.copies = 0;
+        self.frames <= MULTICAST_FRAMES_MAX
+    }
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// Why an entry was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

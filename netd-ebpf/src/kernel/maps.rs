@@ -1,11 +1,13 @@
 //! Which maps are there, and how do they answer as [`Tables`]?
 
 use crate::held::{Held, HeldKey};
-use crate::tables::{InsertError, Room, Tables};
+use crate::tables::{Flooded, InsertError, Room, Tables, Visit};
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::bpf_for_each_map_elem;
 use aya_ebpf::macros::btf_map;
+use core::ffi::c_void;
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome, counter_index};
 use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
@@ -76,9 +78,18 @@ static HELD: LruHashMap<HeldKey, Held, HELD_MAX> = LruHashMap::new();
 #[btf_map]
 static HELD_ROOM: PerCpuArray<Held, 1> = PerCpuArray::new();
 #[btf_map]
+static FLOODED: PerCpuArray<Flooded, 1> = PerCpuArray::new();
+#[btf_map]
 static EVENTS: RingBuf<Event, EVENTS_SIZE_MAX> = RingBuf::new();
 #[btf_map]
 static GLOBALS: Array<Globals, 1> = Array::new();
+
+/// One turn of [`Tables::visit_members`], as `bpf_for_each_map_elem` calls it: 1 ends it (Linux 5.13).
+#[inline(never)]
+unsafe extern "C" fn turn<V: Visit>(_map: *mut c_void, key: *mut FdbKey, entry: *mut FdbEntry, visitor: *mut V) -> i64 {
+    // SAFETY: an entry of the map, valid for the call, and what `visit_members` holds by `&mut`.
+    i64::from(unsafe { (*visitor).visit(&*key, &*entry) })
+}
 
 /// The maps of this object.
 pub struct Maps;
@@ -106,6 +117,22 @@ impl Tables for Maps {
     #[inline(always)]
     fn fdb(&self, key: &FdbKey) -> Option<&FdbEntry> {
         value_of!(FDB, key)
+    }
+
+    #[inline(always)]
+    fn visit_members<V: Visit>(&self, visitor: &mut V) {
+        let turn: unsafe extern "C" fn(*mut c_void, *mut FdbKey, *mut FdbEntry, *mut V) -> i64 = turn::<V>;
+        // SAFETY: the callback takes what it is given here and by the kernel: this map, an entry, the visitor.
+        unsafe {
+            let map = (&raw const FDB).cast_mut().cast();
+            bpf_for_each_map_elem(map, turn as *mut c_void, core::ptr::from_mut(visitor).cast(), 0)
+        };
+    }
+
+    #[inline(always)]
+    fn flooded(&self) -> Option<&mut Flooded> {
+        // SAFETY: as in `room`.
+        FLOODED.get_ptr_mut(0).map(|flooded| unsafe { &mut *flooded })
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use super::random::Random;
 use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Way, Wire};
 use crate::held::{Held, HeldKey};
 use crate::parse::{ETHERNET_SIZE, Family};
-use crate::tables::{InsertError, Room, Tables};
+use crate::tables::{Flooded, InsertError, Room, Tables, Visit};
 use netd_common::Addr;
 use netd_common::drop::{Counter, DropKey, DropReason, Hook, Outcome};
 use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
@@ -261,6 +261,7 @@ pub struct Model {
     /// Each lives as long as the test: what is handed out may be discarded meanwhile.
     pub held: RefCell<BTreeMap<HeldKey, &'static Held>>,
     pub held_room: UnsafeCell<Held>,
+    pub flooded: UnsafeCell<Flooded>,
     pub pools: BTreeMap<PoolKey, Addr>,
     pub tries: RefCell<[u64; SNAT_TRIES_BUCKETS]>,
     /// Of published ports: the list, a prefix in its 16-byte form and its length there.
@@ -285,6 +286,19 @@ impl Tables for Model {
 
     fn fdb(&self, key: &FdbKey) -> Option<&FdbEntry> {
         self.fdb.get(key)
+    }
+
+    fn visit_members<V: Visit>(&self, visitor: &mut V) {
+        for (key, entry) in &self.fdb {
+            if visitor.visit(key, entry) {
+                return;
+            }
+        }
+    }
+
+    fn flooded(&self) -> Option<&mut Flooded> {
+        // SAFETY: as in `room`.
+        Some(unsafe { &mut *self.flooded.get() })
     }
 
     fn publish(&self, key: &PublishKey) -> Option<&Publish> {

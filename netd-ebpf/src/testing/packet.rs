@@ -295,6 +295,10 @@ pub fn aged(mut frame: Vec<u8>, ttl: u8) -> Vec<u8> {
         return frame;
     }
     let header_end = 14 + usize::from(frame[14] & 0x0f) * 4;
+    if header_end > frame.len() {
+        // Damaged, and has no checksum to be right.
+        return frame;
+    }
     frame[22] = ttl;
     frame[24..26].fill(0);
     let sum = checksum(&frame[14..header_end]);

@@ -8,6 +8,8 @@ use super::world::{ABSENT, Container, DB, REMOTE, Source, WEB, World};
 use crate::verdict::Verdict;
 use netd_common::drop::{DropReason, Hook};
 use netd_common::event::{Event, Kind, SAMPLE_INTERVAL_NS};
+use netd_common::fdb::{FdbEntry, FdbKey};
+use netd_common::limits::{MULTICAST_FRAMES_MAX, MULTICAST_MEMBERS_MAX};
 use netd_common::publish::UDP;
 
 #[test]
@@ -47,6 +49,40 @@ fn sixty_thousand_flows_to_one_remote_at_once() {
         (20_000..50_000).for_each(|port| send(&container, port));
     }
     assert_eq!(refused, 0, "flows refused of 60,000");
+}
+
+#[test]
+fn broadcast_is_copied_once_to_each_member_within_limits() {
+    let mut world = World::default();
+    let members = 200..200 + MULTICAST_MEMBERS_MAX as u32;
+    for ifindex in members.clone().chain([WEB.ifindex]) {
+        let [a, b, c, d] = ifindex.to_be_bytes();
+        let key = FdbKey { network: WEB.network, mac: [2, 0, a, b, c, d], pad: [0; 2] };
+        world.model.fdb.insert(key, FdbEntry { ifindex, flags: 0 });
+    }
+    world.model.fdb.retain(|key, entry| {
+        key.network != WEB.network || members.contains(&entry.ifindex) || entry.ifindex == WEB.ifindex
+    });
+    let frame = Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(1, 2, b"hear ye");
+    let send = |world: &World| run(world, Hook::ContainerEgress, world.frame((&WEB).into(), frame.clone()));
+    let ran = send(&world);
+    assert_eq!(ran.verdict, Verdict::Spent);
+    let copies: Vec<_> =
+        ran.frame.copies.iter().map(|(ifindex, is_in, bytes)| (*ifindex, *is_in, bytes == &frame)).collect();
+    assert_eq!(copies, members.map(|ifindex| (ifindex, false, true)).collect::<Vec<_>>());
+    // One member too many.
+    let key = FdbKey { network: WEB.network, mac: [2, 1, 1, 1, 1, 1], pad: [0; 2] };
+    world.model.fdb.insert(key, FdbEntry { ifindex: 9, flags: 0 });
+    let ran = send(&world);
+    assert_eq!(ran.verdict, Verdict::Drop(DropReason::MulticastLimit));
+    assert_eq!(ran.frame.copies.len(), MULTICAST_MEMBERS_MAX as usize);
+    world.model.fdb.remove(&key);
+    for _ in 2..MULTICAST_FRAMES_MAX {
+        assert_eq!(send(&world).verdict, Verdict::Spent);
+    }
+    assert_eq!(send(&world).verdict, Verdict::Drop(DropReason::MulticastLimit));
+    world.stack.now_ns += 1_000_000_000;
+    assert_eq!(send(&world).verdict, Verdict::Spent);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::testing::packet::{AUTHENTICATION, DESTINATION_OPTIONS, HOP_BY_HOP, Ip
 use crate::testing::world::{
     API, DB, HOST, HOST_6, REMOTE, REMOTE_6, ROUTER_MAC, Source, UPLINK, WEB, Who, World, from_host, from_wire,
 };
+use crate::verdict::Verdict;
 use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::globals::HAIRPIN_V6;
@@ -43,9 +44,9 @@ fn sources() -> Vec<Case> {
             .drops(FROM_WEB, Ip { from: DB.address_6, to_mac: DB.mac(), ..WEB.to(DB.address_6) }.udp(1, 2, b""), DropReason::SpoofedSource)
             .drops(FROM_WEB, Ip { from_mac: DB.mac(), ..WEB.to(REMOTE_6) }.udp(1, 2, b""), DropReason::SpoofedSource)
             .flows(&[]),
-        Case::new("multicast of IPv6 is not replicated, whatever it is about")
-            .drops(FROM_WEB, Ip { to_mac: [0x33, 0x33, 0, 0, 0, 0xfb], ..WEB.to(group(0xfb)) }.udp(5353, 5353, b"?"), DropReason::Multicast)
-            .drops(FROM_WEB, Ip { from: LINK_LOCAL, to_mac: [0x33, 0x33, 0, 0, 0, 0xfb], ..WEB.to(group(0xfb)) }.udp(5353, 5353, b"?"), DropReason::Multicast)
+        Case::new("multicast of IPv6 goes to the other members, and is not routed")
+            .leaves(FROM_WEB, Ip { to_mac: [0x33, 0x33, 0, 0, 0, 0xfb], ..WEB.to(group(0xfb)) }.udp(5353, 5353, b"?"), Verdict::Spent)
+            .leaves(FROM_WEB, Ip { from: LINK_LOCAL, to_mac: [0x33, 0x33, 0, 0, 0, 0xfb], ..WEB.to(group(0xfb)) }.udp(5353, 5353, b"?"), Verdict::Spent)
             .drops(FROM_WEB, WEB.to(group(1)).echo(true, 1, b"?"), DropReason::Multicast),
     ]
 }
@@ -163,7 +164,7 @@ fn extensions() -> Vec<Case> {
     let leaving = |header, len| { let mut bytes = options(8); bytes[1] = len; ending((header, bytes)) };
     let atomic = |ip: Ip| Ip { extensions: vec![(44, vec![0, 0, 0, 0, 0, 0, 0, 9])], ..ip };
     let no_transport = |header, bytes: &[u8]| with(WEB.to(REMOTE_6), &[(DESTINATION_OPTIONS, 8)]).frame(header, bytes);
-    cases.extend([
+    cases.extend(vec![
         Case::new("more extension headers than are followed")
             .drops(FROM_WEB, with(WEB.to(REMOTE_6), &too_many).udp(1, 2, b""), DropReason::ExtensionHeaders)
             .drops(FROM_WEB, with(WEB.to(HOST_6), &too_many).udp(1, 2, b""), DropReason::ExtensionHeaders)

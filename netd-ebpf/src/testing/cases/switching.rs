@@ -38,10 +38,13 @@ fn peers(who: &Who) -> Vec<Case> {
         Case::new("a MAC that nobody has, and one of another network")
             .drops(FROM_WEB, Ip { to_mac: mac_of(ABSENT), ..WEB.to(who.absent) }.udp(1, 2, b""), DropReason::UnknownMac)
             .drops(FROM_WEB, Ip { to_mac: API.mac(), ..WEB.to(who.of(&API)) }.udp(1, 2, b""), DropReason::UnknownMac),
-        Case::new("broadcast and multicast are not replicated")
-            .drops(FROM_WEB, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..WEB.to(who.group) }.udp(1, 2, b""), DropReason::Multicast)
+        Case::new("broadcast and multicast go to the other members, and are not routed")
+            .leaves(FROM_WEB, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..WEB.to(who.group) }.udp(1, 2, b""), Verdict::Spent)
+            .leaves(FROM_WEB, ethertype([0xff; 6], [0x88, 0xb5], b"x"), Verdict::Spent)
             .drops(FROM_WEB, WEB.to(who.group).udp(1, 2, b""), DropReason::Multicast)
-            .drops(FROM_WEB, ethertype([0xff; 6], [0x88, 0xb5], b"x"), DropReason::Multicast),
+            .drops(FROM_API, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..API.to(who.group) }.udp(1, 2, b""), DropReason::Multicast)
+            .change(|world| world.flags(ISOLATED))
+            .drops(FROM_WEB, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..WEB.to(who.group) }.udp(1, 2, b""), DropReason::IccDisabled),
         Case::new("a source that is not the container's own")
             .drops(FROM_WEB, Ip { from_mac: DB.mac(), ..to_db.clone() }.udp(1, 2, b""), DropReason::SpoofedSource)
             .drops(FROM_WEB, Ip { from: who.of(&DB), ..WEB.to(who.remote) }.udp(1, 2, b""), DropReason::SpoofedSource)
@@ -118,8 +121,8 @@ fn beyond(who: &Who) -> Vec<Case> {
 #[rustfmt::skip]
 fn only_of_v4() -> Vec<Case> {
     vec![
-        Case::new("broadcast is not replicated")
-            .drops(FROM_WEB, Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b"x"), DropReason::Multicast)
+        Case::new("broadcast goes to the other members, and is not routed")
+            .leaves(FROM_WEB, Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b"x"), Verdict::Spent)
             .drops(FROM_WEB, WEB.to([255; 4]).udp(1, 2, b""), DropReason::Multicast),
         Case::new("a question for an address by DHCP")
             .drops(FROM_WEB, Ip { from: Addr::ANY_V4, to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b""), DropReason::SpoofedSource),
