@@ -125,13 +125,14 @@ impl Kernel {
     fn fill_trie<K: Pod + Ord>(&mut self, name: &str, wanted: impl IntoIterator<Item = (u32, K)>) {
         let mut trie: LpmTrie<_, K, u32> = self.object.map_mut(name).expect("a map").try_into().expect("a trie");
         let parts = |key: Key<K>| (key.prefix_len(), key.data());
-        let mut former: BTreeSet<(u32, K)> = trie.keys().map(|key| parts(key.expect("a key"))).collect();
-        for (len, prefix) in wanted {
-            former.remove(&(len, prefix));
-            trie.insert(&Key::new(len, prefix), 1, 0).expect("inserted");
+        let former: BTreeSet<(u32, K)> = trie.keys().map(|key| parts(key.expect("a key"))).collect();
+        let wanted: BTreeSet<(u32, K)> = wanted.into_iter().collect();
+        // First, since bits behind the length tell two prefixes apart here and not in the kernel.
+        for (len, prefix) in former.difference(&wanted) {
+            trie.remove(&Key::new(*len, *prefix)).expect("removed");
         }
-        for (len, prefix) in former {
-            trie.remove(&Key::new(len, prefix)).expect("removed");
+        for (len, prefix) in wanted.difference(&former) {
+            trie.insert(&Key::new(*len, *prefix), 1, 0).expect("inserted");
         }
     }
 

@@ -80,7 +80,7 @@ const ADDRESSES: [Addr; 25] = [
 ];
 const TCP_FLAGS: [u8; 12] = [0x02, 0x02, 0x02, 0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0x14, 0x00, 0x03];
 
-/// A world with random flags, published ports and sockets.
+/// A world with random flags, published ports, clients they are open to, and sockets.
 #[must_use]
 pub fn world(random: &mut Random) -> World {
     let mut world = World::default();
@@ -100,6 +100,9 @@ pub fn world(random: &mut Random) -> World {
         } else {
             world.publish(protocol, address, port, &container, to_port);
         }
+    }
+    if random.once_in(4) {
+        world.allow(1, &[(random.pick(&[REMOTE, REMOTE_2, DB.address]), random.pick(&[24, 31, 32]))]);
     }
     for _ in 0..2 {
         let (protocol, port) = (random.pick(&[TCP, UDP]), random.pick(&PORTS));
