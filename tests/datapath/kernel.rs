@@ -240,13 +240,16 @@ fn takes(frame: &[u8]) -> bool {
     frame.len() >= size_min
 }
 
+/// Bytes of a frame that every link takes, whatever becomes of it.
+const FITTING: usize = 1480;
+
 /// Whether the kernel's sum must hold: of IP. UDP without a checksum cannot make up for a changed port, but nobody looks
 /// at the sum of such a datagram, nor at that of an ARP answer. One that is cut or grows into an answer has no such sum
-/// any more: packets at the end of their time, and neighbour solicitations without an option.
+/// any more: packets at the end of their time, those too large, and neighbour solicitations without an option.
 fn may_check_sum(frame: &[u8]) -> bool {
     let is_none = |at: usize| frame.get(at..at + 2) == Some(&[0, 0]);
     let (ttl, is_v6) = (frame.get(if frame.get(12) == Some(&0x86) { 21 } else { 22 }), frame.get(12) == Some(&0x86));
-    if matches!(ttl, Some(0 | 1)) || is_v6 && frame.len() < 86 && ttl == Some(&255) {
+    if matches!(ttl, Some(0 | 1)) || frame.len() > FITTING || is_v6 && frame.len() < 86 && ttl == Some(&255) {
         return false;
     }
     transport(frame).is_some_and(|(protocol, at)| protocol != UDP || !is_none(at + 6))

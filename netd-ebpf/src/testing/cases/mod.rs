@@ -1,6 +1,7 @@
 //! Which rows are there?
 
 mod allowed;
+mod answers;
 mod errors;
 mod flows;
 mod host;
@@ -43,6 +44,6 @@ fn both(cases: fn(&Who) -> Vec<Case>) -> impl Iterator<Item = Case> {
 pub fn all() -> Vec<Case> {
     let files =
         [switching::cases(), outside::cases(), published::cases(), through::cases(), host::cases(), flows::cases()];
-    let more = [allowed::cases(), malformed::cases(), ndp::cases(), ipv6::cases(), errors::cases()];
+    let more = [allowed::cases(), malformed::cases(), ndp::cases(), ipv6::cases(), errors::cases(), answers::cases()];
     files.into_iter().flatten().chain(more.into_iter().flatten()).collect()
 }
