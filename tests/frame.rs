@@ -50,10 +50,22 @@ impl Wire {
     /// The next frame that comes in or goes out, if one does within 20 ms.
     pub fn next(&self) -> Option<Seen> {
         let mut buffer = vec![0; 2048];
-        let length =
-            nix::sys::socket::recv(self.fd.as_raw_fd(), &mut buffer, nix::sys::socket::MsgFlags::MSG_TRUNC).ok()?;
+        let length = self.read(&mut buffer)?;
         buffer.truncate(length);
         Some(Seen { bytes: buffer, length })
+    }
+
+    /// Reads that frame into a buffer; its whole length.
+    pub fn read(&self, buffer: &mut [u8]) -> Option<usize> {
+        nix::sys::socket::recv(self.fd.as_raw_fd(), buffer, nix::sys::socket::MsgFlags::MSG_TRUNC).ok()
+    }
+
+    /// Has what is read begin with a `struct virtio_net_hdr`, which tells what is left to the device.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub fn show_offload(&self) -> std::io::Result<()> {
+        crate::probe::set_option(&self.fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)
     }
 
     /// The first frame within `timeout` that `wanted` likes.
@@ -94,6 +106,18 @@ fn bind_to(fd: &OwnedFd, index: u32) {
 pub fn parse_mac(text: &str) -> [u8; 6] {
     let bytes: Vec<u8> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("a MAC address")).collect();
     bytes.try_into().expect("six bytes")
+}
+
+/// The one's complement sum of runs of bytes, each padded to an even length (RFC 1071).
+#[must_use]
+pub fn sum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let sum: u64 = words.map(|word| u64::from(word[0]) << 8 | u64::from(*word.get(1).unwrap_or(&0))).sum();
+    let mut sum = sum;
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).expect("folded")
 }
 
 /// The ends of a frame.

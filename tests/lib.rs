@@ -5,7 +5,9 @@
 //! servers are in [`probe`], frames that no socket would send in [`frame`].
 
 pub mod frame;
+pub mod packet;
 pub mod probe;
+pub mod watch;
 pub mod world;
 
 use std::time::{Duration, Instant};

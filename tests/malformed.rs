@@ -161,6 +161,7 @@ fn settled(world: &World, before: &netd_tests::world::Counters, hook: &str, coun
 
 fn world_with_web() -> (World, Container, [Process; 2]) {
     let world = World::new();
+    world.sends_wrong_checksums();
     let web = world.container("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
     let servers = [world.serve(&web.place, "web", &BOTH), world.serve(&world.outside, "outside", &BOTH)];
     (world, web, servers)

@@ -1,9 +1,9 @@
 //! Are the tools that the other tests stand on true? Without netd: what is seen here is Linux alone.
 
-use netd_tests::frame::{Ends, Wire, arp_answer};
+use netd_tests::frame::{Ends, Wire, arp_answer, contains};
 use netd_tests::probe::{self, Mode, hammer::Hammer, stream};
 use netd_tests::seconds;
-use netd_tests::world::{HOST, OUTLINK, OUTSIDE, OUTSIDE_SECOND, World, at};
+use netd_tests::world::{HOST, OUTLINK, OUTSIDE, OUTSIDE_SECOND, UPLINK, World, at};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 #[test]
@@ -47,6 +47,41 @@ fn raw_frames_go_out_and_come_in() {
     let (length, peer) = listener.recv_from(&mut buffer).expect("the datagram");
     assert_eq!((&buffer[..length], peer), (&b"by hand"[..], at(OUTSIDE, 1234)));
     assert!(!wire.send(&[]), "the kernel refuses a frame without a header");
+}
+
+#[test]
+fn wrong_checksums_are_noticed() {
+    let world = World::without_netd();
+    let wire = Wire::open(&world.outside, OUTLINK);
+    let destination_mac = Wire::open(&world.host, UPLINK).mac;
+    let ends = Ends { source_mac: wire.mac, destination_mac, source: OUTSIDE, destination: HOST };
+    let listener = world.host.run(|| probe::udp_from(at(HOST, 9000))).expect("a socket");
+    let mut frame = ends.udp(1234, 9000, b"damaged");
+    frame[14 + 20 + 8] ^= 1;
+    assert!(wire.send(&frame) && wire.send(&ends.udp(1234, 9000, b"whole")));
+    let mut buffer = [0; 16];
+    let length = listener.recv(&mut buffer).expect("the second datagram");
+    assert_eq!(&buffer[..length], b"whole");
+    assert_eq!(world.wrong_checksums(), ["host: 1 Udp InCsumErrors"]);
+    world.sends_wrong_checksums();
+}
+
+#[test]
+fn a_device_that_writes_checksums_writes_them() {
+    let world = World::without_netd();
+    let listener = world.outside.run(|| probe::udp_from(at(OUTSIDE, 9000))).expect("a socket");
+    let wire = Wire::open(&world.outside, OUTLINK);
+    let sender = world.host.run(|| probe::udp_from(at(HOST, 1234))).expect("a socket");
+    let mut sums = Vec::new();
+    for _ in 0..2 {
+        sender.send_to(b"hello", at(OUTSIDE, 9000)).expect("a datagram");
+        listener.recv(&mut [0; 16]).expect("the datagram");
+        let is_it = |seen: &netd_tests::frame::Seen| contains(&seen.bytes, b"hello");
+        let seen = wire.wait_for(seconds(1), is_it).expect("the frame");
+        sums.push([seen.bytes[40], seen.bytes[41]]);
+        world.host.sum_in_software(UPLINK);
+    }
+    assert_ne!(sums[0], sums[1], "left to the device at first");
 }
 
 #[test]

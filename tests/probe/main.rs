@@ -6,6 +6,7 @@
 //! netd-probe bind tcp|udp ADDR:PORT                      whether bind(2) is allowed
 //! netd-probe chat ADDR:PORT                              one connected UDP socket; an exchange for each input line
 //! netd-probe hold ADDR:PORT                              one TCP connection; an exchange for each input line
+//! netd-probe crowd IP PORT COUNT ADDR:PORT               COUNT connected UDP sockets; the number of answers, for each line
 //! ```
 
 use anyhow::{Context as _, Result, bail};
@@ -32,6 +33,9 @@ fn main() -> Result<()> {
         }
         ["chat", address] => chat(address.parse()?),
         ["hold", address] => hold(address.parse()?),
+        ["crowd", ip, first, size, address] => {
+            Ok(probe::crowd::run(ip.parse()?, first.parse()?, size.parse()?, address.parse()?)?)
+        }
         _ => bail!("unknown words {words:?}"),
     }
 }

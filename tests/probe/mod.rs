@@ -5,12 +5,14 @@
 //! Clients call the functions here from within a [`Place`](crate::world::Place); for the host's own sockets, which must
 //! be in the world's cgroup, the program `netd-probe` does the same.
 
+pub mod crowd;
 pub mod hammer;
 pub mod stream;
 
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// How long a client waits for anything.
@@ -146,6 +148,17 @@ pub fn udp_from(local: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
+/// Sets a socket option that is an int.
+///
+/// # Errors
+/// What the socket says.
+pub fn set_option(socket: &impl AsRawFd, level: i32, option: i32, value: i32) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of::<i32>()).map_err(io::Error::other)?;
+    // SAFETY: `value` outlives the call, which reads `size` bytes of it.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A TCP connection from a port of the client's choice.
 ///
 /// # Errors
@@ -159,7 +172,7 @@ pub fn tcp_from(local: SocketAddr, address: SocketAddr) -> io::Result<TcpStream>
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     // SO_SNDTIMEO bounds connect(2) too: socket(7).
     setsockopt(&fd, sockopt::SendTimeout, &nix::sys::time::TimeVal::new(3, 0))?;
-    let raw = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    let raw = fd.as_raw_fd();
     bind(raw, &SockaddrStorage::from(local))?;
     connect(raw, &SockaddrStorage::from(address))?;
     Ok(TcpStream::from(fd))

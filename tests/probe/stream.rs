@@ -3,8 +3,10 @@
 //! The payload is one block repeated, of pseudo-random bytes and of a prime length, so that bytes which are lost,
 //! doubled, swapped or damaged never look like the right ones. The receiver compares every byte.
 
+use crate::world::Place;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 /// Bytes of the block; a prime, so that it never lines up with segments or buffers.
 const BLOCK: usize = 1_000_003;
@@ -19,6 +21,12 @@ fn block() -> Vec<u8> {
         state.to_le_bytes()
     };
     std::iter::repeat_with(next).flatten().take(BLOCK).collect()
+}
+
+/// The first `length` bytes of the payload, of one block at most.
+#[must_use]
+pub fn payload(length: usize) -> Vec<u8> {
+    block().into_iter().take(length).collect()
 }
 
 /// Sends `length` bytes of the payload.
@@ -54,4 +62,55 @@ pub fn receive(mut stream: &TcpStream, length: u64) -> io::Result<()> {
         left -= part as u64;
     }
     Ok(())
+}
+
+/// How long a connection may stand still.
+const STALL_MAX: Duration = Duration::from_secs(10);
+
+/// A connection, seen from both ends, whose reads end when nothing comes any more.
+#[derive(Debug)]
+pub struct Connection {
+    pub client: TcpStream,
+    pub server: TcpStream,
+}
+
+impl Connection {
+    /// Dials `dialled` inside `client`, where `listening` inside `server` is expected to answer.
+    ///
+    /// # Errors
+    /// What the sockets say.
+    pub fn open(client: &Place, dialled: SocketAddr, server: &Place, listening: SocketAddr) -> io::Result<Self> {
+        let listener = server.run(|| TcpListener::bind(listening))?;
+        let client = client.run(|| TcpStream::connect_timeout(&dialled, super::PATIENCE))?;
+        let (server, _) = listener.accept()?;
+        for stream in [&client, &server] {
+            stream.set_read_timeout(Some(STALL_MAX))?;
+            stream.set_write_timeout(Some(STALL_MAX))?;
+        }
+        Ok(Self { client, server })
+    }
+
+    /// The client sends `length` bytes, and the server compares each.
+    ///
+    /// # Errors
+    /// As [`receive`].
+    pub fn upload(&self, length: u64) -> io::Result<()> {
+        pass(&self.client, &self.server, length)
+    }
+
+    /// The other way round.
+    ///
+    /// # Errors
+    /// As [`receive`].
+    pub fn download(&self, length: u64) -> io::Result<()> {
+        pass(&self.server, &self.client, length)
+    }
+}
+
+fn pass(from: &TcpStream, to: &TcpStream, length: u64) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| send(from, length));
+        receive(to, length)?;
+        sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

@@ -86,7 +86,7 @@ impl World {
             ("--netns-dir", self.netns_folder().into()),
             ("--bpffs", self.bpffs().into()),
             ("--cgroup", self.cgroup.clone().into()),
-            ("--flows-max", "16384".into()),
+            ("--flows-max", self.flows_max.to_string().into()),
         ];
         words.extend(options.into_iter().flat_map(|(option, value)| [option.into(), value]));
         words

@@ -8,15 +8,18 @@
 //! Host and outside are namespaces of their own, so that every world has the same addresses and worlds run side by side.
 //! The host is as hard on netd as hosts get: `ip_forward=0` and strict `rp_filter`; a test that wants it softer or
 //! harder changes that itself. Dropping the world ends what was started in it, runs `netd cleanup` and then looks whether
-//! anything of netd is left in the kernel; what is left fails the test.
+//! anything of netd is left in the kernel; what is left fails the test, and so does a checksum that a receiver found wrong.
 
+mod beyond;
 mod daemon;
 mod leftovers;
 mod netctl;
 mod place;
 mod process;
+mod sums;
 mod tcx;
 
+pub use beyond::{Beyond, FAR, FAR6, ROUTER, ROUTER6};
 pub use netctl::{Counters, is_counted};
 pub use place::Place;
 pub use process::{Finished, Process};
@@ -63,6 +66,10 @@ pub struct World {
     folder: PathBuf,
     cgroup: PathBuf,
     daemon: Mutex<Option<Process>>,
+    /// Whose counters of wrong checksums are looked at in the end, beside the containers'.
+    receivers: Mutex<Vec<Place>>,
+    /// `--flows-max` of netd.
+    pub flows_max: u32,
 }
 
 /// A container, and where its programs run.
@@ -121,7 +128,8 @@ impl World {
         for conf in ["all", "default", UPLINK] {
             host.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"), "1");
         }
-        Self { host, outside, instance, folder, cgroup, daemon: Mutex::new(None) }
+        let receivers = Mutex::new(vec![host.clone(), outside.clone()]);
+        Self { host, outside, instance, folder, cgroup, daemon: Mutex::new(None), receivers, flows_max: 16_384 }
     }
 
     /// Creates a container with these further words of `netctl container create`.
@@ -297,6 +305,7 @@ impl Drop for World {
         if failed {
             self.print_log();
         }
+        let wrong = self.wrong_checksums();
         self.stop();
         let cleanup = self.netd(["cleanup"]);
         let left = self.left_behind();
@@ -304,6 +313,7 @@ impl Drop for World {
         if !failed {
             assert!(cleanup.is_ok(), "netd cleanup failed: {cleanup}");
             assert!(left.is_empty(), "after netd cleanup there is still: {left:#?}");
+            assert!(wrong.is_empty(), "checksums were wrong: {wrong:#?}");
         }
     }
 }

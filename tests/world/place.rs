@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// It is held by a file descriptor and not by a mount, so that nothing is left behind even when the tests are killed.
 #[derive(Clone, Debug)]
 pub struct Place {
-    name: String,
+    pub(super) name: String,
     netns: Arc<OwnedFd>,
     cgroup: Option<PathBuf>,
 }

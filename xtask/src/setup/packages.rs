@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ps", "procps"),
     ("python3", "python3"),
     ("tcpdump", "tcpdump"),
+    ("traceroute", "traceroute"),
 ];
 
 /// Installs the packages of the programs that are missing.
