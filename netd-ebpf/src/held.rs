@@ -34,9 +34,13 @@ impl Default for Held {
     }
 }
 
-/// Keeps a copy of a later fragment, of which nothing is known yet, until its first comes.
+/// Keeps a copy of a later fragment, of which nothing is known yet, until its first comes. False when its datagram is known
+/// to be no flow's, or has as many already, or the fragment is too long.
 #[inline(never)]
-pub fn keep<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) {
+pub fn keep<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> bool {
+    if frame.len() as usize > HELD_SIZE_MAX {
+        return false;
+    }
     fragment::write_key(room);
     let now_ns = frame.now_ns();
     let Room { fragment_key, fragment, held_key, .. } = room;
@@ -61,15 +65,16 @@ pub fn keep<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room)
         0
     };
     if slot >= HELD_PER_DATAGRAM_MAX {
-        return;
+        return false;
     }
     held_key.datagram = *fragment_key;
     held_key.slot = slot;
-    if let Some(held) = tables.held_room()
-        && frame.copy_out(held)
-    {
-        tables.keep(held_key, held);
+    let Some(held) = tables.held_room() else { return false };
+    if !frame.copy_out(held) {
+        return false;
     }
+    tables.keep(held_key, held);
+    true
 }
 
 /// Notes that a datagram whose first fragment has come is no flow's, so that nothing of it is kept.

@@ -81,7 +81,8 @@ impl Kernel {
 
     /// Runs one frame of a container; whether it was redirected.
     pub fn redirects(&self, container: &Container, frame: &[u8]) -> bool {
-        let result = self.run(Hook::ContainerEgress.name(), container.ifindex, container.ifindex, frame).expect("run");
+        let result =
+            self.run(Hook::ContainerEgress.name(), container.ifindex, container.ifindex, frame, 0).expect("run");
         result.value == REDIRECT
     }
 
@@ -172,7 +173,7 @@ impl Kernel {
     }
 
     /// Runs a program on a frame. `ingress` is the interface that it came in by, 0 for none.
-    fn run(&self, program: &str, ifindex: u32, ingress: u32, frame: &[u8]) -> io::Result<RunResult> {
+    fn run(&self, program: &str, ifindex: u32, ingress: u32, frame: &[u8], flags: u32) -> io::Result<RunResult> {
         // `struct __sk_buff` up to the last field that is set; the kernel takes the rest for zero.
         let mut context = [0_u32; 11];
         context[9] = ingress;
@@ -188,7 +189,7 @@ impl Kernel {
             repeat: 1,
             context_size_in: size_of_val(&context) as u32,
             context_in: context.as_ptr() as u64,
-            flags: if may_check_sum(frame) { CHECKSUM_COMPLETE } else { 0 },
+            flags,
             ..TestAttr::default()
         };
         // SAFETY: `attr` is the `test` member of `union bpf_attr`, its size is given, and its pointers are valid for the
@@ -284,7 +285,10 @@ impl Mirror for Kernel {
             Hook::UplinkEgress => LAN,
             Hook::XdpGuard => return,
         };
-        let result = self.run(hook.name(), frame.ifindex, ingress, &frame.bytes);
+        // Where fragments wait for their first, it may become one of them on the way, of which the kernel keeps no sum.
+        let may_check = may_check_sum(&frame.bytes) && !world.model.is_any_fragment_waiting();
+        let flags = if may_check { CHECKSUM_COMPLETE } else { 0 };
+        let result = self.run(hook.name(), frame.ifindex, ingress, &frame.bytes, flags);
         let result = result.unwrap_or_else(|error| panic!("{}: {error}: {:02x?}", hook.name(), frame.bytes));
         if let Some(port) = source_port(&result.bytes).filter(|port| *port >= 1024) {
             // Where the port was chosen here, the model chooses the same at its first try.
@@ -330,10 +334,13 @@ impl Mirror for Kernel {
         }
     }
 
-    /// Instead of time going on, the flows grow older.
+    /// Instead of time going on, the flows and fragments grow older.
     fn wait(&mut self, ns: u64) {
         let older = self.flows().into_iter().map(|(key, flow)| (key, Flow { seen_ns: flow.seen_ns - ns, ..flow }));
         self.fill("FLOWS", older.collect::<Vec<_>>());
+        let fragments: BTreeMap<FragmentKey, Fragment> = entries(self.map("FRAGMENTS"));
+        let older = fragments.into_iter().map(|(key, known)| (key, Fragment { seen_ns: known.seen_ns - ns, ..known }));
+        self.fill("FRAGMENTS", older.collect::<Vec<_>>());
     }
 
     fn evict(&mut self, key: &FlowKey) {
@@ -351,7 +358,7 @@ impl Mirror for Kernel {
     }
 
     fn collect(&mut self, deleted: u32) {
-        let result = self.run(netd::kernel::datapath::COLLECTOR, 1, 0, &gc_frame(&self.nominees)).expect("run");
+        let result = self.run(netd::kernel::datapath::COLLECTOR, 1, 0, &gc_frame(&self.nominees), 0).expect("run");
         assert_eq!(result.value, deleted, "pairs deleted");
     }
 }

@@ -63,11 +63,9 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
 fn open<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Room) -> Result<Option<Verdict>, DropReason> {
     if !room.packet.kind().is_translatable() {
         other(frame, tables, room)?;
-        if room.packet.kind() == Kind::LaterFragment && tables.is_local(&room.key.destination) {
-            held::keep(frame, tables, room);
-            return Ok(Some(Verdict::Keep));
-        }
-        return Ok(Some(Verdict::Pass));
+        let may_be_ours = room.packet.kind() == Kind::LaterFragment && tables.is_local(&room.key.destination);
+        let is_kept = may_be_ours && held::keep(frame, tables, room);
+        return Ok(Some(if is_kept { Verdict::Keep } else { Verdict::Pass }));
     }
     let key = &room.key;
     let Some(publish) = published::find(tables, &key.destination, key.destination_port, key.protocol) else {

@@ -2,7 +2,7 @@
 
 use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Way, Wire};
 use crate::held::Held;
-use crate::parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family};
+use crate::parse::{ETHERNET_SIZE, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family};
 use crate::verdict::Verdict;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM,
@@ -162,14 +162,22 @@ impl Frame for Skb {
     #[inline(always)]
     fn become_held(&mut self, held: &Held) -> Result<(), Refused> {
         let len = held.len & (HELD_SIZE_MASK as u32);
-        if len == 0 || len > HELD_SIZE_MAX as u32 {
+        if len <= ETHERNET_SIZE || len > HELD_SIZE_MAX as u32 {
             return Err(Refused);
         }
         self.resize(len)?;
-        let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
-        // SAFETY: the source has `len` bytes.
-        let failed = unsafe { bpf_skb_store_bytes(self.skb.cast(), 0, held.bytes.as_ptr().cast(), len, flags) };
-        if failed == 0 { Ok(()) } else { Err(Refused) }
+        // A sum that a device took begins behind the link-layer header.
+        let bytes = held.bytes.as_ptr();
+        let summed = u64::from(BPF_F_RECOMPUTE_CSUM);
+        // SAFETY: `held` has `len` bytes and more.
+        let (head, behind) = unsafe {
+            let behind = bytes.add(ETHERNET_SIZE as usize).cast();
+            (
+                bpf_skb_store_bytes(self.skb.cast(), 0, bytes.cast(), ETHERNET_SIZE, 0),
+                bpf_skb_store_bytes(self.skb.cast(), ETHERNET_SIZE, behind, len - ETHERNET_SIZE, summed),
+            )
+        };
+        if head == 0 && behind == 0 { Ok(()) } else { Err(Refused) }
     }
 
     #[inline(always)]

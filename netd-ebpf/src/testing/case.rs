@@ -55,6 +55,8 @@ pub struct Sent {
     pub verdict: Verdict,
     /// The frame afterwards; none when it is unchanged.
     pub out: Option<Vec<u8>>,
+    /// Copies that are sent on the way: by which interface, whether in by it, and what.
+    pub copies: Vec<(u32, bool, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -118,22 +120,31 @@ impl Case {
 
     #[must_use]
     pub fn send(self, source: Source, frame: Vec<u8>, verdict: Verdict, out: Vec<u8>) -> Self {
-        let out = Some(out);
-        self.step(Step::Send(Sent { source, input: Input::Frame(frame), has_vlan_tag: false, verdict, out }))
+        self.sends(source, Input::Frame(frame), verdict, Some(out))
     }
 
     /// A frame that stays as it is.
     #[must_use]
     pub fn leaves(self, source: Source, frame: Vec<u8>, verdict: Verdict) -> Self {
-        let input = Input::Frame(frame);
-        self.step(Step::Send(Sent { source, input, has_vlan_tag: false, verdict, out: None }))
+        self.sends(source, Input::Frame(frame), verdict, None)
     }
 
     /// The answer to the last frame that came out.
     #[must_use]
     pub fn answer(self, source: Source, answer: fn(&[u8]) -> Vec<u8>, verdict: Verdict, out: Vec<u8>) -> Self {
-        let input = Input::Answer(answer);
-        self.step(Step::Send(Sent { source, input, has_vlan_tag: false, verdict, out: Some(out) }))
+        self.sends(source, Input::Answer(answer), verdict, Some(out))
+    }
+
+    /// A frame of which each of these containers gets a copy.
+    #[must_use]
+    pub fn floods(self, source: Source, frame: Vec<u8>, members: &[&Container]) -> Self {
+        let copies = members.iter().map(|member| (member.ifindex, false, frame.clone())).collect();
+        let input = Input::Frame(frame);
+        self.step(Step::Send(Sent { source, input, has_vlan_tag: false, verdict: Verdict::Spent, out: None, copies }))
+    }
+
+    fn sends(self, source: Source, input: Input, verdict: Verdict, out: Option<Vec<u8>>) -> Self {
+        self.step(Step::Send(Sent { source, input, has_vlan_tag: false, verdict, out, copies: Vec::new() }))
     }
 
     #[must_use]
@@ -236,6 +247,7 @@ fn send<M: Mirror>(world: &mut World, mirror: &mut M, sent: &Sent, last: &[u8], 
     if M::EXPECTS_AS_WRITTEN {
         assert_eq!(ran.verdict, sent.verdict, "{place}: the verdict");
         let out = sent.out.as_ref().unwrap_or(&bytes);
+        assert_eq!(ran.frame.copies, sent.copies, "{place}: the copies");
         assert_eq!(&ran.frame.bytes, out, "{place}: the frame afterwards\n{:02x?}\n{out:02x?}", ran.frame.bytes);
     }
     mirror.sent(world, &ran);

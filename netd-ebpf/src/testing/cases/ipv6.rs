@@ -7,7 +7,6 @@ use crate::testing::packet::{AUTHENTICATION, DESTINATION_OPTIONS, HOP_BY_HOP, Ip
 use crate::testing::world::{
     API, DB, HOST, HOST_6, REMOTE, REMOTE_6, ROUTER_MAC, Source, UPLINK, WEB, Who, World, from_host, from_wire,
 };
-use crate::verdict::Verdict;
 use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::globals::HAIRPIN_V6;
@@ -45,8 +44,8 @@ fn sources() -> Vec<Case> {
             .drops(FROM_WEB, Ip { from_mac: DB.mac(), ..WEB.to(REMOTE_6) }.udp(1, 2, b""), DropReason::SpoofedSource)
             .flows(&[]),
         Case::new("multicast of IPv6 goes to the other members, and is not routed")
-            .leaves(FROM_WEB, Ip { to_mac: [0x33, 0x33, 0, 0, 0, 0xfb], ..WEB.to(group(0xfb)) }.udp(5353, 5353, b"?"), Verdict::Spent)
-            .leaves(FROM_WEB, Ip { from: LINK_LOCAL, to_mac: [0x33, 0x33, 0, 0, 0, 0xfb], ..WEB.to(group(0xfb)) }.udp(5353, 5353, b"?"), Verdict::Spent)
+            .floods(FROM_WEB, Ip { to_mac: [0x33, 0x33, 0, 0, 0, 0xfb], ..WEB.to(group(0xfb)) }.udp(5353, 5353, b"?"), &[&DB])
+            .floods(FROM_WEB, Ip { from: LINK_LOCAL, to_mac: [0x33, 0x33, 0, 0, 0, 0xfb], ..WEB.to(group(0xfb)) }.udp(5353, 5353, b"?"), &[&DB])
             .drops(FROM_WEB, WEB.to(group(1)).echo(true, 1, b"?"), DropReason::Multicast),
     ]
 }

@@ -4,6 +4,7 @@ mod allowed;
 mod answers;
 mod errors;
 mod flows;
+mod fragments;
 mod host;
 mod ipv6;
 mod malformed;
@@ -44,6 +45,14 @@ fn both(cases: fn(&Who) -> Vec<Case>) -> impl Iterator<Item = Case> {
 pub fn all() -> Vec<Case> {
     let files =
         [switching::cases(), outside::cases(), published::cases(), through::cases(), host::cases(), flows::cases()];
-    let more = [allowed::cases(), malformed::cases(), ndp::cases(), ipv6::cases(), errors::cases(), answers::cases()];
+    let more = [
+        allowed::cases(),
+        malformed::cases(),
+        ndp::cases(),
+        ipv6::cases(),
+        errors::cases(),
+        answers::cases(),
+        fragments::cases(),
+    ];
     files.into_iter().flatten().chain(more.into_iter().flatten()).collect()
 }

@@ -157,7 +157,7 @@ fn no_discovery() -> Vec<Case> {
             .passes(FROM_WEB, solicitation(&far))
             .passes(FROM_WEB, solicitation(&Ip { ttl: 254, ..far.clone() }))
             .passes(FROM_WEB, solicitation(&behind_an_extension))
-            .leaves(FROM_WEB, solicitation(&Ip { to_mac: group, ..far.clone() }), Verdict::Spent)
+            .floods(FROM_WEB, solicitation(&Ip { to_mac: group, ..far.clone() }), &[&DB])
             .drops(FROM_WEB, solicitation(&Ip { from: Addr::NONE, ..far }), DropReason::SpoofedSource),
         Case::new("an echo with a hop limit of 255 is one")
             .passes(FROM_WEB, Ip { ttl: 255, ..WEB.to(WEB.gateway_6) }.echo(true, 7, b"x"))

@@ -39,8 +39,8 @@ fn peers(who: &Who) -> Vec<Case> {
             .drops(FROM_WEB, Ip { to_mac: mac_of(ABSENT), ..WEB.to(who.absent) }.udp(1, 2, b""), DropReason::UnknownMac)
             .drops(FROM_WEB, Ip { to_mac: API.mac(), ..WEB.to(who.of(&API)) }.udp(1, 2, b""), DropReason::UnknownMac),
         Case::new("broadcast and multicast go to the other members, and are not routed")
-            .leaves(FROM_WEB, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..WEB.to(who.group) }.udp(1, 2, b""), Verdict::Spent)
-            .leaves(FROM_WEB, ethertype([0xff; 6], [0x88, 0xb5], b"x"), Verdict::Spent)
+            .floods(FROM_WEB, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..WEB.to(who.group) }.udp(1, 2, b""), &[&DB])
+            .floods(FROM_WEB, ethertype([0xff; 6], [0x88, 0xb5], b"x"), &[&DB])
             .drops(FROM_WEB, WEB.to(who.group).udp(1, 2, b""), DropReason::Multicast)
             .drops(FROM_API, Ip { to_mac: [1, 0, 0x5e, 0, 0, 1], ..API.to(who.group) }.udp(1, 2, b""), DropReason::Multicast)
             .change(|world| world.flags(ISOLATED))
@@ -63,6 +63,7 @@ fn peers(who: &Who) -> Vec<Case> {
                 has_vlan_tag: true,
                 verdict: Verdict::Drop(DropReason::VlanTagged),
                 out: None,
+                copies: Vec::new(),
             }))
             .only_on_the_model("a run of a program for a test has no way to say that there is a tag"),
     ]
@@ -122,7 +123,7 @@ fn beyond(who: &Who) -> Vec<Case> {
 fn only_of_v4() -> Vec<Case> {
     vec![
         Case::new("broadcast goes to the other members, and is not routed")
-            .leaves(FROM_WEB, Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b"x"), Verdict::Spent)
+            .floods(FROM_WEB, Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b"x"), &[&DB])
             .drops(FROM_WEB, WEB.to([255; 4]).udp(1, 2, b""), DropReason::Multicast),
         Case::new("a question for an address by DHCP")
             .drops(FROM_WEB, Ip { from: Addr::ANY_V4, to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b""), DropReason::SpoofedSource),
