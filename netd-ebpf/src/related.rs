@@ -8,7 +8,7 @@ use crate::conntrack;
 use crate::forward;
 use crate::frame::{ChecksumOf, Frame, Refused, Stack};
 use crate::nat::{add, difference, exchange_v6, gain_by_hop, ports, store_headers, updated};
-use crate::parse::ip::{IPV6_SIZE, Ipv4, Ipv6};
+use crate::parse::ip::{IPV4_SIZE_MIN, IPV6_SIZE, Ipv4, Ipv6};
 use crate::parse::transport::{self, Start};
 use crate::parse::{self, Family, Kind, Packet};
 use crate::tables::{Room, Tables};
@@ -37,6 +37,7 @@ pub struct Quoted {
 /// Bytes of an ICMP error's own header.
 const MESSAGE: u32 = 8;
 const ICMP_CHECKSUM: u32 = 2;
+const CHECKSUM_SIZE: u32 = 2;
 
 /// Finds the flow that the error is about, and leaves what it says of an answer to the quoted packet in `room.step`. The
 /// flow does not take it for a sign of life.
@@ -65,12 +66,14 @@ const NO_FLOW: u32 = 2;
 #[inline(never)]
 fn quoted<F: Frame + Stack>(frame: &F, room: &mut Room) -> u32 {
     let at = room.packet.transport + MESSAGE;
+    // Where the message ends, behind which the frame may have padding.
+    let end = room.packet.transport + room.packet.size;
     let Room { head, key: outer, quoted, .. } = room;
     let Quoted { key, packet, .. } = quoted;
     key.side = outer.side;
     key.pad = [0; 2];
     packet.fragment_offset = 0;
-    packet.size = frame.len().saturating_sub(at);
+    packet.size = end.saturating_sub(at);
     if head.ethernet.family() == Family::V6 {
         if !frame.read(at, &mut quoted.ipv6) || quoted.ipv6.version_class_flow[0] >> 4 != 6 {
             return UNREADABLE;
@@ -88,7 +91,10 @@ fn quoted<F: Frame + Stack>(frame: &F, room: &mut Room) -> u32 {
             Err(_) => return UNREADABLE,
         }
     } else {
-        if !frame.read(at, &mut quoted.ipv4) || quoted.ipv4.version_ihl >> 4 != 4 {
+        if !frame.read(at, &mut quoted.ipv4)
+            || quoted.ipv4.version_ihl >> 4 != 4
+            || quoted.ipv4.header_len() < IPV4_SIZE_MIN
+        {
             return UNREADABLE;
         }
         key.source = Addr::v4(quoted.ipv4.destination);
@@ -100,7 +106,7 @@ fn quoted<F: Frame + Stack>(frame: &F, room: &mut Room) -> u32 {
     if packet.is_later_fragment() {
         return NO_FLOW;
     }
-    if !frame.read(packet.transport, &mut quoted.start) {
+    if packet.transport + Start::SIZE > end || !frame.read(packet.transport, &mut quoted.start) {
         return UNREADABLE;
     }
     let kind = transport::quoted(&quoted.start, key);
@@ -110,6 +116,7 @@ fn quoted<F: Frame + Stack>(frame: &F, room: &mut Room) -> u32 {
     // SCTP's checksum covers no address and no port that is exchanged.
     quoted.has_checksum = u32::from(
         !matches!(kind, Kind::Sctp)
+            && packet.transport + kind.checksum() + CHECKSUM_SIZE <= end
             && frame.read(packet.transport + kind.checksum(), &mut quoted.checksum)
             && !(kind == Kind::Udp && quoted.checksum == [0, 0]),
     );

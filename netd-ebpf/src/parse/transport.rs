@@ -57,6 +57,10 @@ struct TcpStart {
     flags: u8,
 }
 
+impl Start {
+    pub const SIZE: u32 = size_of::<Self>() as u32;
+}
+
 // SAFETY: made of byte arrays.
 unsafe impl Wire for Start {}
 // SAFETY: as above.

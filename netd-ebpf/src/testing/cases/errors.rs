@@ -35,6 +35,12 @@ fn error(ip: &Ip, (icmp_type, code): (u8, u8), about: &[u8], len: usize) -> Vec<
     ip.message(icmp_type, code, [0; 4], &quote(about, len))
 }
 
+/// With bytes behind its packet, as a frame that is too short for the link has.
+fn padded(mut frame: Vec<u8>) -> Vec<u8> {
+    frame.extend([0; 12]);
+    frame
+}
+
 /// Length of an IP header, and of the first eight bytes of what follows.
 const fn least(who: &Who) -> usize {
     if who.is_v4() { 28 } else { 48 }
@@ -83,6 +89,9 @@ fn about_what_left(who: &Who) -> Vec<Case> {
             .send(Source::Wire, from(router, who.time_exceeded, &data, least(who) + 8), TO_WEB, told(router, who.time_exceeded, &data, least(who) + 8))
             .send(Source::Wire, from(router, who.time_exceeded, &data, least(who) + 10), TO_WEB, told(router, who.time_exceeded, &data, least(who) + 10))
             .send(Source::Wire, from(router, who.time_exceeded, &data, ALL), TO_WEB, told(router, who.time_exceeded, &data, ALL)),
+        opened("padding behind a quote is none of it", &data)
+            .send(Source::Wire, padded(from(router, who.time_exceeded, &data, least(who))), TO_WEB, padded(told(router, who.time_exceeded, &data, least(who))))
+            .passes(Source::Wire, padded(from(router, who.time_exceeded, &data, least(who) - 1))),
         opened("a quoted datagram without a checksum has none afterwards", &unchecked_udp)
             .send(Source::Wire, from(remote, who.port_unreachable, &unchecked_udp, ALL), TO_WEB, told(remote, who.port_unreachable, &unchecked_udp, ALL))
             .send(Source::Wire, from(remote, who.port_unreachable, &unchecked_udp, least(who)), TO_WEB, told(remote, who.port_unreachable, &unchecked_udp, least(who))),
