@@ -13,12 +13,18 @@ use std::thread::available_parallelism;
 
 #[derive(clap::Args)]
 pub struct Options {
+    /// How much; without it, what CI runs
+    #[arg(value_enum, conflicts_with = "quick")]
+    length: Option<Length>,
     /// Rings 1 and 2 only, which need no root
-    #[arg(long, conflicts_with = "long")]
-    quick: bool,
-    /// The tests marked `#[ignore]` too, which take long
     #[arg(long)]
-    long: bool,
+    quick: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Length {
+    /// The tests marked `#[ignore]` too, which take long
+    Long,
 }
 
 pub fn test(options: &Options) -> Result<()> {
@@ -52,7 +58,7 @@ pub fn test(options: &Options) -> Result<()> {
         rings.push(command);
     }
     for mut command in rings {
-        if options.long {
+        if options.length == Some(Length::Long) {
             command.args(["--", "--include-ignored"]);
         }
         if !run_tests(&mut command, &mut tally)? {
@@ -186,7 +192,7 @@ impl Tally {
                 part.push_str(&format!(", {failed} FAILED"));
             }
             if ignored > 0 {
-                part.push_str(&format!(", {ignored} left for --long"));
+                part.push_str(&format!(", {ignored} left for the long run"));
             }
             parts.push(part);
         }
@@ -293,7 +299,7 @@ test p1_outside ... FAILED
         assert_eq!(counts, [count(2, 0, 1), count(1, 0, 0), count(1, 0, 0), count(0, 1, 0)]);
         assert_eq!(
             tally.summary(false),
-            "tests by ring: ring 1 (pure): 2 passed, 1 left for --long; ring 2 (properties): 1 passed; \
+            "tests by ring: ring 1 (pure): 2 passed, 1 left for the long run; ring 2 (properties): 1 passed; \
              ring 3 (datapath in the kernel): 1 passed; ring 4 (end to end): 0 passed, 1 FAILED"
         );
     }
