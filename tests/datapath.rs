@@ -5,21 +5,25 @@
 //! instead. What that cannot say: where a frame was redirected to (the flow's entry does), a VLAN tag, a segment that is
 //! not cut yet, a checksum that is not filled in yet.
 
+#[path = "datapath/differential.rs"]
+mod differential;
 #[path = "datapath/guard.rs"]
 mod guard;
 #[path = "datapath/host.rs"]
 mod host;
 #[path = "datapath/kernel.rs"]
 mod kernel;
+#[path = "datapath/maps.rs"]
+mod maps;
+#[path = "datapath/run.rs"]
+mod run;
 #[path = "datapath/verifier.rs"]
 mod verifier;
 
 use kernel::Kernel;
-use netd_ebpf::testing::case::{Case, Mirror as _, Ran, Step, run};
+use netd_ebpf::testing::case::{Case, Mirror as _, Step};
 use netd_ebpf::testing::cases;
-use netd_ebpf::testing::random::{self, Random};
 use netd_ebpf::testing::world::{DB, REMOTE, WEB, World};
-use netd_ebpf::verdict::Verdict;
 
 #[test]
 fn every_row_gives_the_same_in_the_kernel() {
@@ -50,56 +54,19 @@ fn reason_to_leave(case: &Case) -> Option<String> {
     case.is_for_model_only.map(str::to_owned)
 }
 
-/// Frames of one world before the next.
-const FRAMES: usize = 100;
-const WORLDS: usize = 40;
+/// In the run that everybody makes.
+const FRAMES: usize = 20_000;
+const FRAMES_LONG: usize = 1_000_000;
 
 #[test]
-fn random_traffic_gives_the_same_in_the_kernel() {
-    // Another one every time: a failure prints it, and `NETD_SEED` plays it again.
-    let seed = std::env::var("NETD_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(netd::kernel::flows::monotonic_ns);
-    println!("NETD_SEED={seed}");
-    // The kernel has a clock and the model's stands still: on a machine that pauses for a second in the middle, a packet
-    // of a flow is news to the kernel. What differs for another reason differs again with the same seed.
-    if std::panic::catch_unwind(|| traffic_of(seed)).is_err() {
-        println!("once more with NETD_SEED={seed}");
-        traffic_of(seed);
-    }
+fn scenes_give_the_same_in_the_kernel() {
+    host::host(|| differential::scenes_give_the_same(FRAMES));
 }
 
-fn traffic_of(seed: u64) {
-    host::host(move || {
-        let mut kernel = Kernel::load(8192);
-        kernel.compares_each = false;
-        let mut random = Random::new(seed);
-        let mut redirected = 0;
-        for _ in 0..WORLDS {
-            let mut world = random::world(&mut random);
-            redirected += play(&mut kernel, &mut world, &mut random);
-            kernel.compare_flows(&world);
-        }
-        println!("{} frames, {redirected} redirected", kernel.frames());
-        assert!(redirected > WORLDS * FRAMES / 20, "{redirected}");
-    });
-}
-
-/// Plays random frames on one world; how many were redirected.
-fn play(kernel: &mut Kernel, world: &mut World, random: &mut Random) -> usize {
-    let mut last: Option<Ran> = None;
-    let mut redirected = 0;
-    kernel.begin(world);
-    for _ in 0..FRAMES {
-        let (source, bytes) = random::frame(random, last.as_ref());
-        let mut frame = world.frame(source, bytes);
-        kernel.send(world, source.hook(), &frame);
-        frame.stack.random = world.stack.random;
-        let ran = run(world, source.hook(), frame);
-        kernel.sent(world, &ran);
-        redirected += usize::from(matches!(ran.verdict, Verdict::Deliver { .. } | Verdict::Forward { .. }));
-        last = Some(ran);
-    }
-    redirected
+#[test]
+#[ignore = "a million frames"]
+fn a_million_frames_give_the_same_in_the_kernel() {
+    host::host(|| differential::scenes_give_the_same(FRAMES_LONG));
 }
 
 #[test]
@@ -139,7 +106,7 @@ fn the_maps_do_not_take_all_the_memory() {
     let object = aya::EbpfLoader::new().load(netd::kernel::datapath::OBJECT).expect("loaded");
     let mut total = 0;
     for (name, map) in object.maps() {
-        let bytes = kernel::memory(map);
+        let bytes = maps::memory(map);
         println!("{name}: {} KiB", bytes >> 10);
         total += bytes;
     }

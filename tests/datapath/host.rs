@@ -62,6 +62,9 @@ fn make_interfaces() {
     assert!(ip.wait().expect("ip(8)").success(), "ip(8) refuses one of:\n{batch}");
     for (name, _) in CONTAINERS {
         set_forwarding(name, true);
+        // What is copied to a container comes out there, and may be advice for a host, which this host shall not take.
+        let path = format!("/proc/sys/net/ipv6/conf/{name}0/disable_ipv6");
+        std::fs::write(&path, "1").unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 }
 

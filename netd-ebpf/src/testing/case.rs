@@ -79,7 +79,7 @@ pub trait Mirror {
     /// Whether the row's own expectations hold here: a random port is another every time in the kernel.
     const EXPECTS_AS_WRITTEN: bool = true;
     fn begin(&mut self, _world: &World) {}
-    /// Before the model plays the frame; may set its randomness to what came up here.
+    /// Before the model plays the frame; may set its randomness and its clock to what came up here.
     fn send(&mut self, _world: &mut World, _hook: Hook, _frame: &Bytes) {}
     /// After it.
     fn sent(&mut self, _world: &World, _ran: &Ran) {}
@@ -89,6 +89,8 @@ pub trait Mirror {
     fn nominate(&mut self, _world: &World) {}
     /// `deleted` is the model's answer.
     fn collect(&mut self, _deleted: u32) {}
+    /// Behind the last step.
+    fn end(&mut self, _world: &World) {}
 }
 
 impl Mirror for () {}
@@ -243,6 +245,7 @@ fn send<M: Mirror>(world: &mut World, mirror: &mut M, sent: &Sent, last: &[u8], 
     frame.has_vlan_tag = sent.has_vlan_tag;
     mirror.send(world, sent.source.hook(), &frame);
     frame.stack.random = world.stack.random;
+    frame.stack.now_ns = world.stack.now_ns;
     let ran = run(world, sent.source.hook(), frame);
     if M::EXPECTS_AS_WRITTEN {
         assert_eq!(ran.verdict, sent.verdict, "{place}: the verdict");

@@ -77,6 +77,48 @@ pub fn are_right(frame: &[u8]) -> Option<bool> {
     packet_is_right(frame, ETHERNET_SIZE, frame.get(12..14)? == [0x86, 0xdd])
 }
 
+/// Makes the checksums of an IP frame right that are not those of a quote: the IPv4 header's, and the transport's of a
+/// whole packet, but for that of UDP where there is none. Leaves alone what contradicts itself.
+pub fn seal(frame: &mut [u8]) {
+    let is_v6 = frame.get(12) == Some(&0x86);
+    let Some(Upper { protocol, at, end, is_fragment }) = upper(frame) else { return };
+    if !is_v6 && at <= frame.len() {
+        frame[ETHERNET_SIZE + 10..ETHERNET_SIZE + 12].fill(0);
+        let sum = checksum(&frame[ETHERNET_SIZE..at]);
+        frame[ETHERNET_SIZE + 10..ETHERNET_SIZE + 12].copy_from_slice(&sum);
+    }
+    let (offset, min_len) = match protocol {
+        TCP => (16, 20),
+        UDP => (6, 8),
+        ICMP | ICMPV6 => (2, 8),
+        _ => return,
+    };
+    let addresses = if is_v6 { 22..54 } else { 26..34 };
+    let addresses = frame[addresses].to_vec();
+    let Some(segment) = frame.get_mut(at..end).filter(|segment| !is_fragment && segment.len() >= min_len) else {
+        return;
+    };
+    if protocol == UDP && segment[6..8] == [0, 0] {
+        return;
+    }
+    segment[offset..offset + 2].fill(0);
+    let sum = checksum(&covered(protocol, &addresses, segment));
+    let sum = if protocol == UDP && sum == [0, 0] { [0xff; 2] } else { sum };
+    segment[offset..offset + 2].copy_from_slice(&sum);
+}
+
+/// What the checksum of a transport is taken over.
+fn covered(protocol: u8, addresses: &[u8], segment: &[u8]) -> Vec<u8> {
+    let mut covered = Vec::new();
+    if protocol != ICMP {
+        covered.extend(addresses);
+        covered.extend([0, protocol]);
+        covered.extend((segment.len() as u16).to_be_bytes());
+    }
+    covered.extend(segment);
+    covered
+}
+
 fn packet_is_right(frame: &[u8], ip: usize, is_v6: bool) -> Option<bool> {
     let upper = upper_of(frame, ip, is_v6)?;
     let Upper { protocol, at, end, is_fragment } = upper;
@@ -97,14 +139,7 @@ fn packet_is_right(frame: &[u8], ip: usize, is_v6: bool) -> Option<bool> {
         return Some(true);
     }
     let addresses = if is_v6 { frame.get(ip + 8..ip + 40)? } else { frame.get(ip + 12..ip + 20)? };
-    let mut covered = Vec::new();
-    if protocol != ICMP {
-        covered.extend(addresses);
-        covered.extend([0, protocol]);
-        covered.extend((segment.len() as u16).to_be_bytes());
-    }
-    covered.extend(segment);
-    if !is_zero(&covered) {
+    if !is_zero(&covered(protocol, addresses, segment)) {
         return Some(false);
     }
     let is_error = matches!((protocol, segment[0]), (ICMP, 3 | 11 | 12) | (ICMPV6, 1..=4));
@@ -133,6 +168,9 @@ mod tests {
                     let mut wrong = frame.clone();
                     wrong[index] ^= 1;
                     assert_ne!(are_right(&wrong), Some(true), "{index} of {wrong:02x?}");
+                    let is_of_payload = index >= frame.len() - 3;
+                    seal(&mut wrong);
+                    assert!(!is_of_payload || are_right(&wrong) == Some(true), "{index} of {wrong:02x?}");
                 }
             }
         }

@@ -3,15 +3,17 @@
 //! [`model`] stands in for the maps and the stack, [`packet`] builds frames and [`checksum`] judges them, [`world`] is the one host that all rows play
 //! on. A [`case::Case`] is a row: what the maps hold, frames in, verdicts and frames out, flows afterwards; [`cases`] are
 //! all of them. The tests of this crate play them on the model; `tests/datapath.rs` plays the same rows in the kernel beside
-//! it and compares. [`random`] makes traffic that nobody thought of, for both.
+//! it and compares. [`scene`] makes traffic that nobody thought of, for both.
 
 pub mod case;
 pub mod cases;
 pub mod checksum;
+pub mod choices;
 pub mod guard;
 pub mod model;
 pub mod packet;
 pub mod random;
+pub mod scene;
 pub mod world;
 
 #[cfg(test)]

@@ -128,7 +128,8 @@ impl Frame for Bytes {
         if is_udp && old == [0, 0] {
             return Ok(());
         }
-        let mut sum = u64::from(!u16::from_ne_bytes(old)) + u64::from(difference);
+        // In 32 bits, as the kernel does it: which of the two zeros comes out depends on that.
+        let mut sum = u64::from(!u32::from(u16::from_ne_bytes(old))) + u64::from(difference);
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
         }
