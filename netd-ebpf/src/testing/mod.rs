@@ -5,15 +5,18 @@
 //! all of them. The tests of this crate play them on the model; `tests/datapath.rs` plays the same rows in the kernel beside
 //! it and compares. [`scene`] makes traffic that nobody thought of, for both.
 
+pub mod bytes;
 pub mod case;
 pub mod cases;
 pub mod checksum;
 pub mod choices;
 pub mod guard;
+pub mod hosts;
 pub mod model;
 pub mod packet;
 pub mod random;
 pub mod scene;
+pub mod told;
 pub mod world;
 
 #[cfg(test)]
