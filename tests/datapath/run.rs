@@ -1,5 +1,6 @@
 //! How does the kernel run a program on one frame?
 
+use netd_common::limits::HELD_SIZE_MAX;
 use netd_common::publish::UDP;
 use netd_ebpf::testing::checksum::checksum;
 use std::io;
@@ -32,7 +33,8 @@ pub fn run(
     let mut context = [0_u32; 11];
     context[9] = ingress;
     context[10] = ifindex;
-    let mut out = vec![0; frame.len() + 256];
+    // Room for headers, and for a kept fragment, which is what may be left of the frame.
+    let mut out = vec![0; frame.len().max(HELD_SIZE_MAX) + 256];
     let mut attr = TestAttr {
         program_fd: program.as_raw_fd() as u32,
         size_in: frame.len() as u32,

@@ -77,7 +77,7 @@ pub struct Stage<'a> {
 }
 
 const HEARD_MAX: usize = 6;
-const PIECES_MAX: usize = 3;
+const PIECES_MAX: usize = 2;
 /// Of a scene: entries cannot be made older than the machine has been up.
 const WAITED_MAX: u64 = 300_000_000_000;
 /// Just before and behind the timeouts, and what makes a packet news.
@@ -104,7 +104,7 @@ pub fn play<M: Mirror>(scene: &Scene, mirror: &mut M, tally: &mut Tally, mut tol
 
 impl Stage<'_> {
     fn step<M: Mirror>(&mut self, choices: &mut Choices, mirror: &mut M) {
-        let kind = choices.weigh(&[34, 44, 8, 8, 3, 1, 1, 4]);
+        let kind = choices.weigh(&[32, 42, 8, 14, 3, 1, 1, 4]);
         match kind {
             4 => return self.wait(choices, mirror),
             5 => return self.evict(choices, mirror),
@@ -112,34 +112,41 @@ impl Stage<'_> {
             7 => return self.change(choices, mirror),
             _ => {}
         }
+        if kind == 3
+            && let Some((source, piece)) = self.next_piece(choices)
+        {
+            return self.send(source, &piece, mirror);
+        }
         // Chosen in any case, so that what follows means the same whatever was before.
         let back = choices.weigh(&[8, 4, 2, 1, 1, 1]);
         let heard = self.heard.iter().rev().nth(back).or(self.heard.first());
-        let (source, frame) = match (kind, heard, self.pieces.last()) {
-            (1, Some(heard), _) => answers::answer(choices, heard),
-            (2, Some(heard), _) => answers::again(choices, heard),
-            (3, _, Some(_)) => {
-                let (source, pieces) = choices.pick(&self.pieces);
-                return self.send(source, &choices.pick(&pieces), mirror);
-            }
+        let (source, frame) = match (kind, heard) {
+            (1, Some(heard)) => answers::answer(choices, heard),
+            (2, Some(heard)) => answers::again(choices, heard),
             _ => frames::fresh(choices, &self.world),
         };
-        if choices.once_in(12) {
-            let mut pieces = pieces::cut(choices, &frame);
+        if choices.once_in(10) {
+            let pieces = pieces::cut(choices, &frame);
             if !pieces.is_empty() {
-                let first = choices.weigh(&[3, 1, 1]).min(pieces.len() - 1);
-                let piece = pieces[first].clone();
-                if choices.once_in(2) {
-                    pieces.rotate_left(1);
-                }
                 self.pieces.push((source, pieces));
                 if self.pieces.len() > PIECES_MAX {
                     self.pieces.remove(0);
                 }
+            }
+            if let Some((source, piece)) = self.next_piece(choices) {
                 return self.send(source, &piece, mirror);
             }
         }
         self.send(source, &frame, mirror);
+    }
+
+    /// A fragment of one of the last datagrams, most of the time the one whose turn it is.
+    fn next_piece(&mut self, choices: &mut Choices) -> Option<(Source, Vec<u8>)> {
+        let back = choices.weigh(&[4, 1]).min(self.pieces.len().checked_sub(1)?);
+        let (source, pieces) = self.pieces.iter_mut().nth_back(back)?;
+        let piece = pieces[choices.weigh(&[6, 1, 1, 1]).min(pieces.len() - 1)].clone();
+        pieces.rotate_left(1);
+        Some((*source, piece))
     }
 
     fn send<M: Mirror>(&mut self, source: Source, bytes: &[u8], mirror: &mut M) {

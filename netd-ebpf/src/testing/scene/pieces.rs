@@ -4,7 +4,7 @@ use crate::testing::checksum::seal;
 use crate::testing::choices::Choices;
 use crate::testing::packet::FRAGMENT_HEADER;
 
-/// Fragments of an IP packet, in order: up to four that follow each other, and now and then one that overlaps. None of
+/// Fragments of an IP packet, in order: up to four that follow each other, and half the time one that may overlap. None of
 /// what cannot be cut.
 pub fn cut(choices: &mut Choices, frame: &[u8]) -> Vec<Vec<u8>> {
     let header = match frame.get(12..15) {
@@ -17,12 +17,13 @@ pub fn cut(choices: &mut Choices, frame: &[u8]) -> Vec<Vec<u8>> {
     let count = 2 + choices.below(3);
     // All but the last are multiples of eight bytes long.
     let step = (size.div_ceil(count)).next_multiple_of(8);
-    let mut starts: Vec<usize> = (0..size).step_by(step).collect();
-    let piece = |start: usize, end: usize| part(frame, header, (start, end.min(size)), end < size, id);
-    let mut pieces: Vec<_> = starts.drain(..).map(|start| piece(start, start + step)).collect();
-    if choices.once_in(4) {
-        let start = choices.below(size / 8) * 8;
-        pieces.push(piece(start, start + step));
+    let piece = |start: usize| part(frame, header, (start, size.min(start + step)), start + step < size, id);
+    let mut pieces: Vec<_> = (0..size).step_by(step).map(piece).collect();
+    if choices.once_in(2) {
+        // Near a bound, where mistakes are, or anywhere.
+        let anywhere = choices.below(size / 8) * 8;
+        let start = choices.pick(&[step - 8, step + 8, 2 * step - 8, anywhere]).min(size / 8 * 8 - 8);
+        pieces.push(piece(start));
     }
     pieces
 }
