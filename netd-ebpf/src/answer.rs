@@ -78,7 +78,7 @@ fn make<F: Frame + Stack>(frame: &mut F, port: &Port, room: &mut Room, is_too_bi
     let header = if is_v6 { IPV6_SIZE } else { IPV4_SIZE_MIN };
     let message_at = ETHERNET_SIZE + header;
     if frame.resize(ETHERNET_SIZE + QUOTE).is_err()
-        || frame.make_room(header + MESSAGE).is_err()
+        || frame.make_room((header + MESSAGE).cast_signed()).is_err()
         || !frame.read(message_at + MESSAGE, &mut room.answer.quote)
     {
         return false;

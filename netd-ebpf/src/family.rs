@@ -71,7 +71,7 @@ fn has_no_checksum<F: Frame>(frame: &F, room: &Room) -> bool {
 
 /// What a pseudo-header over both addresses sums up to.
 #[inline(always)]
-fn sum_of_both<F: Stack>(frame: &F, source: &Addr, destination: &Addr) -> u32 {
+pub fn sum_of_both<F: Stack>(frame: &F, source: &Addr, destination: &Addr) -> u32 {
     if source.is_v4() {
         add(u32::from_ne_bytes(source.octets_v4()), u32::from_ne_bytes(destination.octets_v4()))
     } else {
@@ -80,8 +80,9 @@ fn sum_of_both<F: Stack>(frame: &F, source: &Addr, destination: &Addr) -> u32 {
 }
 
 impl Ipv4 {
+    /// Becomes the header of the same packet in this family.
     #[inline(always)]
-    fn become_of(&mut self, ipv6: &Ipv6, protocol: u8, source: &Addr, destination: &Addr) {
+    pub fn become_of(&mut self, ipv6: &Ipv6, protocol: u8, source: &Addr, destination: &Addr) {
         let [a, b, ..] = ipv6.version_class_flow;
         self.version_ihl = 0x45;
         self.tos = a << 4 | b >> 4;
@@ -101,8 +102,9 @@ impl Ipv4 {
 }
 
 impl Ipv6 {
+    /// As [`Ipv4::become_of`].
     #[inline(always)]
-    fn become_of(&mut self, ipv4: &Ipv4, protocol: u8, source: &Addr, destination: &Addr) {
+    pub fn become_of(&mut self, ipv4: &Ipv4, protocol: u8, source: &Addr, destination: &Addr) {
         self.version_class_flow = [0x60 | ipv4.tos >> 4, ipv4.tos << 4, 0, 0];
         self.payload_len = match u16::from_be_bytes(ipv4.total_len) {
             0 => [0, 0],

@@ -70,11 +70,11 @@ pub trait Frame: Readable {
     /// When the kernel has no room.
     fn resize(&mut self, len: u32) -> Result<(), Refused>;
 
-    /// Makes `len` bytes of room between the link-layer header and the IP header.
+    /// Makes `len` bytes of room between the link-layer header and the IP header, or takes as many away from there.
     ///
     /// # Errors
     /// When the kernel has no room.
-    fn make_room(&mut self, len: u32) -> Result<(), Refused>;
+    fn make_room(&mut self, len: i32) -> Result<(), Refused>;
 
     /// Exchanges room for an IPv4 header without options for room for an IPv6 header, or the other way round.
     ///

@@ -29,6 +29,7 @@
 //! A hook's story returns [`verdict::Walk`]; every exit goes through [`verdict::finish`], which counts it once.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
+pub mod across;
 pub mod answer;
 pub mod conntrack;
 pub mod family;

@@ -4,7 +4,9 @@
 //! both by the flow that an answer to the quoted packet would find. A quote may be cut off behind the first eight bytes of
 //! its transport header (RFC 792), which are the ports.
 
+use crate::across;
 use crate::conntrack;
+use crate::family;
 use crate::forward;
 use crate::frame::{ChecksumOf, Frame, Refused, Stack};
 use crate::nat::{add, difference, exchange_v6, gain_by_hop, ports, store_headers, updated};
@@ -23,14 +25,14 @@ use netd_common::publish::{ICMP, ICMPV6};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quoted {
     /// The tuple of an answer to it.
-    key: FlowKey,
-    packet: Packet,
-    ipv4: Ipv4,
-    ipv6: Ipv6,
+    pub key: FlowKey,
+    pub packet: Packet,
+    pub ipv4: Ipv4,
+    pub ipv6: Ipv6,
     start: Start,
     /// Whether the transport's checksum is in the quote, and is one.
-    has_checksum: u32,
-    checksum: [u8; 2],
+    pub has_checksum: u32,
+    pub checksum: [u8; 2],
     pad: [u8; 2],
 }
 
@@ -126,17 +128,16 @@ fn quoted<F: Frame + Stack>(frame: &F, room: &mut Room) -> u32 {
 /// Translates the error whose flow [`find`] has found, and sends it where an answer would go.
 ///
 /// # Errors
-/// [`DropReason::IcmpUnsupported`] for a flow between the families, [`DropReason::EndpointGone`],
-/// [`DropReason::RewriteFailed`].
+/// [`DropReason::EndpointGone`], [`DropReason::RewriteFailed`], and for a flow between the families those of
+/// [`across::translate`].
 #[inline(always)]
 pub fn along<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T, room: &mut Room) -> Walk {
-    if crate::family::changes(room) {
-        return Err(DropReason::IcmpUnsupported);
-    }
     if !forward::address(tables, room) {
         return Err(DropReason::EndpointGone);
     }
-    if translate(frame, room).is_err() {
+    if family::changes(room) {
+        across::translate(frame, room)?;
+    } else if translate(frame, room).is_err() {
         return Err(DropReason::RewriteFailed);
     }
     Ok(forward::release(frame, room))

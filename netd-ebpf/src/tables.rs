@@ -1,5 +1,6 @@
 //! What do the maps answer?
 
+use crate::across::Errors;
 use crate::answer::Answer;
 use crate::conntrack::{Opening, Step};
 use crate::frame::Way;
@@ -121,6 +122,8 @@ pub struct Room {
     pub held_key: HeldKey,
     /// What an ICMP error quotes.
     pub quoted: Quoted,
+    /// What it becomes in the other family.
+    pub errors: Errors,
     /// The answers that the packet may become.
     pub answer: Answer,
     pub advertisement: Advertisement,

@@ -130,9 +130,9 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn make_room(&mut self, len: u32) -> Result<(), Refused> {
+    fn make_room(&mut self, len: i32) -> Result<(), Refused> {
         // SAFETY: a plain call.
-        let failed = unsafe { bpf_skb_adjust_room(self.skb, len.cast_signed(), BPF_ADJ_ROOM_MAC, 0) };
+        let failed = unsafe { bpf_skb_adjust_room(self.skb, len, BPF_ADJ_ROOM_MAC, 0) };
         if failed == 0 { Ok(()) } else { Err(Refused) }
     }
 

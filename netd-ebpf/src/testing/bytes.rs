@@ -137,9 +137,13 @@ impl Frame for Bytes {
         Ok(())
     }
 
-    fn make_room(&mut self, len: u32) -> Result<(), Refused> {
+    fn make_room(&mut self, len: i32) -> Result<(), Refused> {
         let at = ETHERNET_SIZE as usize;
-        self.bytes.splice(at..at, vec![0; len as usize]);
+        let taken = if len < 0 { len.unsigned_abs() as usize } else { 0 };
+        if at + taken > self.bytes.len() {
+            return Err(Refused);
+        }
+        self.bytes.splice(at..at + taken, vec![0; usize::try_from(len).unwrap_or(0)]);
         Ok(())
     }
 
