@@ -197,38 +197,6 @@ fn is_known(world: &World, address: Ipv4Addr) -> bool {
 }
 
 #[test]
-fn a_new_default_route_counts_for_new_flows_and_leaves_the_others_where_they_are() {
-    const REMOTE: Ipv4Addr = Ipv4Addr::new(198, 19, 5, 5);
-    const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
-    let world = World::without_netd();
-    world.outside.sh(&format!(
-        "ip link add out1 type veth peer name up1 netns {}; ip addr add 198.18.1.2/24 dev out1; ip link set out1 up
-         ip addr add {REMOTE}/32 dev lo; ip link set lo up",
-        world.host.path()
-    ));
-    world.host.sh(&format!(
-        "ip addr add {ELSEWHERE}/24 dev up1; ip link set up1 up
-         ip route del default via {OUTSIDE}
-         ip route add default via {OUTSIDE} metric 100; ip route add default via 198.18.1.2 metric 200"
-    ));
-    world.start();
-    let client = world.plain("client");
-    let _server = outside(&world);
-    let dial = || client.place.run(|| probe::dial_tcp(at(REMOTE, 80)));
-    let held = client.place.run(|| probe::tcp_from(client.at(5000), at(REMOTE, 80))).expect("a connection");
-    assert_eq!(probe::exchange(&held).expect("an exchange").seen_as, at(HOST, 5000));
-    world
-        .host
-        .sh(&format!("ip route add default via {OUTSIDE} metric 300; ip route del default via {OUTSIDE} metric 100"));
-    wait_until("new flows go by the other uplink", TOLD, || {
-        dial().is_ok_and(|reply| reply.seen_as.ip() == IpAddr::from(ELSEWHERE))
-    });
-    std::io::Write::write_all(&mut &held, b"still there?").expect("the flow lives");
-    std::io::Read::read_exact(&mut &held, &mut [0; 12]).expect("the flow lives");
-    assert!(world.flows().iter().any(|flow| flow["translated_source"] == at(HOST, 5000).to_string()));
-}
-
-#[test]
 fn many_flows_are_listed_and_flushed() {
     const COUNT: u32 = 3000;
     let world = World::new();

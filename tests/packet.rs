@@ -12,6 +12,9 @@ pub const GRE: u8 = 47;
 pub const ESP: u8 = 50;
 pub const ICMPV6: u8 = 58;
 pub const SCTP: u8 = 132;
+/// Flags of TCP.
+pub const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
 /// The next header of a fragment in IPv6.
 const FRAGMENT: u8 = 44;
 
@@ -104,6 +107,24 @@ impl Ip {
         let checksum = self.checksum(UDP, &datagram);
         datagram[6..8].copy_from_slice(&checksum.to_be_bytes());
         datagram
+    }
+
+    /// A TCP header without options, and its payload. `flags` are the thirteenth byte (RFC 9293 section 3.1).
+    #[must_use]
+    pub fn tcp(
+        &self,
+        [source, destination]: [u16; 2],
+        [sequence, ack]: [u32; 2],
+        flags: u8,
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let mut segment = [source, destination].map(u16::to_be_bytes).concat();
+        segment.extend([sequence, ack].map(u32::to_be_bytes).concat());
+        segment.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend(payload);
+        let checksum = self.checksum(TCP, &segment);
+        segment[16..18].copy_from_slice(&checksum.to_be_bytes());
+        segment
     }
 
     /// The checksum of a transport header whose own is zero. UDP's zero is written as ones (RFC 768).
