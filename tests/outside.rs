@@ -2,9 +2,9 @@
 //! O4, O5 and O12.
 
 use netd_tests::probe::{self, Mode};
-use netd_tests::world::{HOST, OUTSIDE, OUTSIDE_SECOND, Place, UPLINK, World, at};
+use netd_tests::world::{HOST, HOST6, OUTSIDE, OUTSIDE_SECOND, OUTSIDE6, Place, UPLINK, World, at};
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 #[test]
 fn o1_the_outside_sees_the_hosts_address() {
@@ -54,24 +54,28 @@ fn o2_two_containers_use_one_source_port_to_one_server() {
 #[test]
 fn o4_host_and_container_use_one_source_port_to_one_server() {
     let world = World::new();
-    let client = world.plain("client");
-    let _server = world.serve(&world.outside, "outside", &["tcp/0.0.0.0:80", "udp/0.0.0.0:80"]);
+    let [_, client] = world.pair_on("dual", &["--ipv6"]);
+    let _server = world.serve(&world.outside, "outside", &AT_BOTH);
     // Who comes first decides who keeps the port; both orders must work.
-    for (port, host_first) in [(6000, true), (6001, false)] {
-        let places = if host_first {
-            [(&world.host, at(HOST, port)), (&client.place, client.at(port))]
-        } else {
-            [(&client.place, client.at(port)), (&world.host, at(HOST, port))]
-        };
-        let streams = places.map(|(place, local)| tcp(place, local));
+    for (port, host_first, container, far, host) in [
+        (6000, true, IpAddr::from(client.ip), at(OUTSIDE, 80), IpAddr::from(HOST)),
+        (6001, false, client.ip.into(), at(OUTSIDE, 80), HOST.into()),
+        (6002, true, client.ip6.into(), at(OUTSIDE6, 81), HOST6.into()),
+        (6003, false, client.ip6.into(), at(OUTSIDE6, 81), HOST6.into()),
+    ] {
+        let mut places = [(&world.host, at(host, port)), (&client.place, at(container, port))];
+        if !host_first {
+            places.reverse();
+        }
+        let streams = places.map(|(place, local)| tcp_to(place, local, far));
         // A tuple is taken by its first packet, or by a socket of the host as soon as it is connected.
-        let first = udp(places[0].0, places[0].1);
+        let first = udp_to(places[0].0, places[0].1, far);
         probe::ask(&first).expect("its own answers");
-        let sockets = [first, udp(places[1].0, places[1].1)];
+        let sockets = [first, udp_to(places[1].0, places[1].1, far)];
         let by_tcp = streams.each_ref().map(|stream| probe::exchange(stream).expect("its own answers").seen_as);
         let by_udp = sockets.each_ref().map(|socket| probe::ask(socket).expect("its own answers").seen_as);
         for seen in [by_tcp, by_udp] {
-            assert_eq!(seen[0], at(HOST, port), "the first keeps its port (host first: {host_first})");
+            assert_eq!(seen[0], at(host, port), "the first keeps its port (host first: {host_first})");
             assert_ne!(seen[0], seen[1], "two flows with one tuple (host first: {host_first})");
         }
         for _ in 0..3 {
@@ -84,22 +88,27 @@ fn o4_host_and_container_use_one_source_port_to_one_server() {
 #[test]
 fn o4_a_server_of_the_host_keeps_its_port() {
     let world = World::new();
-    let client = world.plain("client");
+    let [_, client] = world.pair_on("dual", &["--ipv6"]);
+    let at_host = [format!("udp/{}", at(HOST, 7000)), format!("udp/{}", at(HOST6, 7000))];
     let _servers = [
-        world.serve(&world.outside, "outside", &["tcp/0.0.0.0:80", "udp/0.0.0.0:80"]),
-        world.serve(&world.host, "host", &["tcp/0.0.0.0:7000", "udp/0.0.0.0:7000"]),
+        world.serve(&world.outside, "outside", &AT_BOTH),
+        world.serve(&world.host, "host", &["tcp/[::]:7000", &at_host[0], &at_host[1]]),
     ];
-    // The container's flow takes the port that the host's servers listen at, towards one remote.
-    let stream = tcp(&client.place, client.at(7000));
-    let socket = udp(&client.place, client.at(7000));
-    probe::exchange(&stream).expect("the outside's answer");
-    probe::ask(&socket).expect("the outside's answer");
-    for mode in Mode::ALL {
-        let reply =
-            world.outside.run(|| probe::dial(mode, at(HOST, 7000))).unwrap_or_else(|error| panic!("{mode:?}: {error}"));
-        assert_eq!(reply.server, "host", "{mode:?}");
+    for (container, far, host) in
+        [(client.at(7000), at(OUTSIDE, 80), at(HOST, 7000)), (client.at6(7000), at(OUTSIDE6, 81), at(HOST6, 7000))]
+    {
+        // The container's flow takes the port that the host's servers listen at, towards one remote.
+        let stream = tcp_to(&client.place, container, far);
+        let socket = udp_to(&client.place, container, far);
+        probe::exchange(&stream).expect("the outside's answer");
+        probe::ask(&socket).expect("the outside's answer");
+        for mode in Mode::ALL {
+            let reply =
+                world.outside.run(|| probe::dial(mode, host)).unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+            assert_eq!(reply.server, "host", "{mode:?} to {host}");
+        }
+        assert_eq!(probe::ask(&socket).expect("the outside's answer").server, "outside");
     }
-    assert_eq!(probe::ask(&socket).expect("the outside's answer").server, "outside");
 }
 
 #[test]
@@ -123,6 +132,7 @@ fn o12_forward_policy_drop_by_nftables() {
              nft 'add chain inet filter input { type filter hook input priority 0; policy drop; }'
              nft 'add rule inet filter input ct state invalid drop'
              nft 'add rule inet filter input ct state established,related accept'
+             nft 'add rule inet filter input icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept'
              nft 'add rule inet filter input iif lo accept'");
     });
 }
@@ -141,6 +151,7 @@ fn o12_the_rules_of_docker_by_iptables_nft() {
 fn o12_a_host_that_forwards_and_does_not_filter() {
     check_under(|world| {
         world.host.sysctl("net/ipv4/ip_forward", "1");
+        world.host.sysctl("net/ipv6/conf/all/forwarding", "1");
         for conf in ["all", "default", UPLINK] {
             world.host.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"), "0");
         }
@@ -169,37 +180,67 @@ fn check_under(make: impl FnOnce(&World)) {
     let world = World::without_netd();
     make(&world);
     world.start();
-    let web = world.container("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
-    let client = world.plain("client");
-    let _servers = [
-        world.serve(&web.place, "web", &["tcp/0.0.0.0:80", "udp/0.0.0.0:80"]),
-        world.serve(&world.outside, "outside", &["tcp/0.0.0.0:80", "udp/0.0.0.0:80"]),
+    let [web, client] = world.pair_on("dual", &["--ipv6"]);
+    world.netctl_ok(["publish", "web", "8080:80", "8080:80/udp", "8081:81", "8081:81/udp"]);
+    let _servers = [world.serve(&web.place, "web", &AT_BOTH), world.serve(&world.outside, "outside", &AT_BOTH)];
+    struct Ends {
+        web: IpAddr,
+        client: IpAddr,
+        gateway: IpAddr,
+        outside: IpAddr,
+        host: IpAddr,
+        local: IpAddr,
+        port: u16,
+    }
+    let families = [
+        Ends {
+            web: web.ip.into(),
+            client: client.ip.into(),
+            gateway: web.gateway.into(),
+            outside: OUTSIDE.into(),
+            host: HOST.into(),
+            local: Ipv4Addr::LOCALHOST.into(),
+            port: 80,
+        },
+        Ends {
+            web: web.ip6.into(),
+            client: client.ip6.into(),
+            gateway: web.gateway6.into(),
+            outside: OUTSIDE6.into(),
+            host: HOST6.into(),
+            local: Ipv6Addr::LOCALHOST.into(),
+            port: 81,
+        },
     ];
-    for mode in Mode::ALL {
-        let paths: [(&str, std::io::Result<probe::Reply>, &str, std::net::Ipv4Addr); 5] = [
-            ("container to the outside", client.place.run(|| probe::dial(mode, at(OUTSIDE, 80))), "outside", HOST),
-            ("outside to a published port", world.outside.run(|| probe::dial(mode, at(HOST, 8080))), "web", OUTSIDE),
-            ("container to container", client.place.run(|| probe::dial(mode, web.at(80))), "web", client.ip),
-            ("host to a container", world.dial_from_host(mode, web.at(80)), "web", web.gateway),
-            (
-                "host to 127.0.0.1",
-                world.dial_from_host(mode, "127.0.0.1:8080".parse().expect("an address")),
-                "web",
-                web.gateway,
-            ),
+    for (ends, mode) in families.iter().flat_map(|ends| Mode::ALL.map(|mode| (ends, mode))) {
+        let &Ends { port, outside, host, local, gateway, .. } = ends;
+        let from = |place: &Place, to, port| place.run(|| probe::dial(mode, at(to, port)));
+        let paths: [(&str, std::io::Result<probe::Reply>, &str, IpAddr); 5] = [
+            ("container to the outside", from(&client.place, outside, port), "outside", host),
+            ("outside to a published port", from(&world.outside, host, 8000 + port), "web", outside),
+            ("container to container", from(&client.place, ends.web, port), "web", ends.client),
+            ("host to a container", world.dial_from_host(mode, at(ends.web, port)), "web", gateway),
+            ("host to itself", world.dial_from_host(mode, at(local, 8000 + port)), "web", gateway),
         ];
         for (path, reply, server, seen_as) in paths {
-            let reply = reply.unwrap_or_else(|error| panic!("{path} by {mode:?}: {error}"));
-            assert_eq!((reply.server.as_str(), reply.seen_as.ip()), (server, seen_as.into()), "{path} by {mode:?}");
+            let reply = reply.unwrap_or_else(|error| panic!("{path} by {mode:?}, {outside}: {error}"));
+            assert_eq!((reply.server.as_str(), reply.seen_as.ip()), (server, seen_as), "{path} by {mode:?}");
         }
     }
-    client.place.ok(["ping", "-q", "-c1", "-W2", &OUTSIDE.to_string()]);
+    for outside in [OUTSIDE.to_string(), OUTSIDE6.to_string()] {
+        client.place.ok(["ping", "-q", "-c1", "-W2", &outside]);
+    }
 }
 
 /// What a Docker host looks like when its own containers are on 172.17.0.0/16.
 fn docker_rules(world: &World, iptables: &str) {
+    // For IPv6 the same chains, as Docker makes them too.
+    let filter_6 = iptables.replace("iptables", "ip6tables");
     world.host.sh(&format!(
-        "i='{iptables} -w'
+        "for i in DOCKER DOCKER-USER; do {filter_6} -w -N $i; done
+         {filter_6} -w -P FORWARD DROP; {filter_6} -w -A FORWARD -j DOCKER-USER
+         {filter_6} -w -A FORWARD -o docker0 -j DOCKER
+         i='{iptables} -w'
          $i -P FORWARD DROP
          for chain in DOCKER DOCKER-USER DOCKER-ISOLATION-STAGE-1; do $i -N $chain; done
          $i -A FORWARD -j DOCKER-USER
@@ -216,14 +257,27 @@ fn docker_rules(world: &World, iptables: &str) {
     ));
 }
 
+/// Servers of IPv4 at port 80, and of IPv6 alone at 81.
+const AT_BOTH: [&str; 4] = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80", "tcp/[::]:81", "udp/[::]:81"];
+
 #[track_caller]
 fn tcp(place: &Place, local: SocketAddr) -> std::net::TcpStream {
-    place.run(|| probe::tcp_from(local, at(OUTSIDE, 80))).unwrap_or_else(|error| panic!("from {local}: {error}"))
+    tcp_to(place, local, at(OUTSIDE, 80))
+}
+
+#[track_caller]
+fn tcp_to(place: &Place, local: SocketAddr, far: SocketAddr) -> std::net::TcpStream {
+    place.run(|| probe::tcp_from(local, far)).unwrap_or_else(|error| panic!("from {local}: {error}"))
 }
 
 #[track_caller]
 fn udp(place: &Place, local: SocketAddr) -> UdpSocket {
+    udp_to(place, local, at(OUTSIDE, 80))
+}
+
+#[track_caller]
+fn udp_to(place: &Place, local: SocketAddr, far: SocketAddr) -> UdpSocket {
     let socket = place.run(|| probe::udp_from(local)).unwrap_or_else(|error| panic!("from {local}: {error}"));
-    socket.connect(at(OUTSIDE, 80)).expect("a route");
+    socket.connect(far).expect("a route");
     socket
 }

@@ -3,13 +3,17 @@
 use netd_tests::frame::{Ends, Wire};
 use netd_tests::probe::hammer::Hammer;
 use netd_tests::probe::{self, Mode};
-use netd_tests::world::{HOST, HOST_SECOND, OUTLINK, OUTSIDE, OUTSIDE_SECOND, Process, UPLINK, World, at, is_counted};
+use netd_tests::world::{
+    HOST, HOST_SECOND, HOST6, OUTLINK, OUTSIDE, OUTSIDE_SECOND, OUTSIDE6, Process, UPLINK, World, at, is_counted,
+};
 use netd_tests::{holds_within, seconds, wait_until};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 const BOTH: [&str; 2] = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80"];
+/// Of both families.
+const BOTH_6: [&str; 2] = ["tcp/[::]:80", "udp/[::]:80"];
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 #[test]
@@ -264,18 +268,23 @@ fn p5_the_hosts_own_connections_work_from_a_published_port() {
 #[test]
 fn p6_a_removed_container_refuses_at_once() {
     let world = World::new();
-    let web = world.container("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
-    let server = world.serve(&web.place, "web", &BOTH);
-    let stream = world.outside.run(|| probe::tcp_from(at(OUTSIDE, 4000), at(HOST, 8080))).expect("a connection");
-    probe::exchange(&stream).expect("an exchange");
+    world.netctl_ok(["network", "create", "dual", "--ipv6"]);
+    let web = world.container("web", ["--network", "dual", "-p", "8080:80", "-p", "8080:80/udp"]);
+    let server = world.serve(&web.place, "web", &BOTH_6);
+    let _streams = [(IpAddr::from(OUTSIDE), IpAddr::from(HOST)), (OUTSIDE6.into(), HOST6.into())].map(|(from, to)| {
+        let stream = world.outside.run(|| probe::tcp_from(at(from, 4000), at(to, 8080))).expect("a connection");
+        probe::exchange(&stream).expect("an exchange");
+        stream
+    });
     drop(server);
     world.netctl_ok(["container", "rm", "web"]);
     let start = Instant::now();
-    for place in ["outside", "host"] {
-        let refused = match place {
-            "outside" => world.outside.run(|| probe::dial_tcp(at(HOST, 8080))),
-            _ => world.dial_from_host(Mode::Tcp, at(LOCALHOST, 8080)),
-        };
+    for (place, refused) in [
+        ("outside", world.outside.run(|| probe::dial_tcp(at(HOST, 8080)))),
+        ("outside by IPv6", world.outside.run(|| probe::dial_tcp(at(HOST6, 8080)))),
+        ("host", world.dial_from_host(Mode::Tcp, at(LOCALHOST, 8080))),
+        ("host by IPv6", world.dial_from_host(Mode::Tcp, at(Ipv6Addr::LOCALHOST, 8080))),
+    ] {
         assert_eq!(refused.expect_err("the container is gone").kind(), ErrorKind::ConnectionRefused, "{place}");
     }
     assert!(start.elapsed() < seconds(1), "refused, but only after {:?}", start.elapsed());
@@ -284,20 +293,38 @@ fn p6_a_removed_container_refuses_at_once() {
 
 #[test]
 fn p6_udp_clients_move_on_to_the_replacement() {
+    moves_on(["dual", "--ipv6"], OUTSIDE.into(), HOST.into(), LOCALHOST.into());
+}
+
+#[test]
+fn p6_udp_clients_of_ipv6_move_on_to_the_replacement() {
+    moves_on(["dual", "--ipv6"], OUTSIDE6.into(), HOST6.into(), Ipv6Addr::LOCALHOST.into());
+}
+
+#[test]
+fn p6_udp_clients_of_ipv6_move_on_to_the_replacement_that_has_ipv4_only() {
+    moves_on(["four", "--subnet=10.77.0.0/24"], OUTSIDE6.into(), HOST6.into(), Ipv6Addr::LOCALHOST.into());
+}
+
+#[track_caller]
+fn moves_on(network: [&str; 2], outside: IpAddr, host: IpAddr, localhost: IpAddr) {
     let world = World::new();
-    let web = world.container("web", ["-p", "8080:80/udp"]);
-    let server = world.serve(&web.place, "old", &BOTH);
-    let visitor = world.outside.run(|| probe::udp_from(at(OUTSIDE, 4000))).expect("a socket");
-    visitor.connect(at(HOST, 8080)).expect("a route");
+    world.netctl_ok(["network", "create"].into_iter().chain(network));
+    let container = |name| world.container(name, ["--network", network[0], "-p", "8080:80/udp"]);
+    let udp = if network[0] == "dual" { "udp/[::]:80" } else { "udp/0.0.0.0:80" };
+    let web = container("web");
+    let server = world.serve(&web.place, "old", &[udp]);
+    let visitor = world.outside.run(|| probe::udp_from(at(outside, 4000))).expect("a socket");
+    visitor.connect(at(host, 8080)).expect("a route");
     assert_eq!(probe::ask(&visitor).expect("an answer").server, "old");
-    let mut local = world.probe_on_host(&["chat", "127.0.0.1:8080"]);
+    let mut local = world.probe_on_host(&["chat", &at(localhost, 8080).to_string()]);
     assert_eq!(chat(&mut local).expect("an answer"), "old");
 
     drop(server);
     world.netctl_ok(["container", "rm", "web"]);
     drop(web);
-    let replacement = world.container("replacement", ["-p", "8080:80/udp"]);
-    let _server = world.serve(&replacement.place, "new", &BOTH);
+    let replacement = container("replacement");
+    let _server = world.serve(&replacement.place, "new", &[udp]);
     wait_until("the client outside reaches the replacement from the same port", seconds(3), || {
         probe::ask(&visitor).is_ok_and(|reply| reply.server == "new")
     });
@@ -306,7 +333,7 @@ fn p6_udp_clients_move_on_to_the_replacement() {
         told.as_ref().is_err_and(|error| !error.contains("Resource temporarily unavailable")),
         "a program with a dead socket is told so, not left in silence: {told:?}"
     );
-    let dialled = world.dial_from_host(Mode::UdpConnected, at(LOCALHOST, 8080)).expect("an answer");
+    let dialled = world.dial_from_host(Mode::UdpConnected, at(localhost, 8080)).expect("an answer");
     assert_eq!(dialled.server, "new");
 }
 
@@ -338,20 +365,22 @@ fn p7_a_range_of_a_thousand_ports() {
 #[test]
 fn p7_no_connection_to_the_old_container_after_republishing() {
     let world = World::new();
-    let (old, new) = (world.container("old", ["-p", "8080:80"]), world.plain("new"));
-    let _servers = [world.serve(&old.place, "old", &BOTH), world.serve(&new.place, "new", &BOTH)];
+    let [old, new] = world.pair_on_as("dual", &["--ipv6"], ["old", "new"]);
+    world.netctl_ok(["publish", "old", "8080:80"]);
+    let _servers = [world.serve(&old.place, "old", &BOTH_6), world.serve(&new.place, "new", &BOTH_6)];
     for _ in 0..3 {
         for (from, to) in [("old", "new"), ("new", "old")] {
-            let clients =
-                [Hammer::start(&world.outside, at(HOST, 8080)), Hammer::start(&world.outside, at(HOST, 8080))];
-            clients[0].wait_for(10);
+            let hammer = |host: IpAddr| Hammer::start(&world.outside, at(host, 8080));
+            let clients = [HOST.into(), HOST6.into()].map(hammer);
+            clients.iter().for_each(|client| client.wait_for(10));
             world.netctl_ok(["unpublish", from, "8080:80"]);
             world.netctl_ok(["publish", to, "8080:80"]);
-            let after = Hammer::start(&world.outside, at(HOST, 8080));
-            after.wait_for(30);
-            let tally = after.stop();
-            assert_eq!((tally.answered.get(from), tally.failures()), (None, 0), "{tally:?}");
-            assert!(tally.answered.contains_key(to));
+            for after in [HOST.into(), HOST6.into()].map(hammer) {
+                after.wait_for(30);
+                let tally = after.stop();
+                assert_eq!((tally.answered.get(from), tally.failures()), (None, 0), "{tally:?}");
+                assert!(tally.answered.contains_key(to));
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 use netd_tests::frame::{Ends, Seen, Wire, arp_answer, contains};
 use netd_tests::probe::{self, Mode, stream};
 use netd_tests::seconds;
-use netd_tests::world::{Container, HOST, HOST_SECOND, OUTLINK, OUTSIDE, Process, UPLINK, World, at, is_counted};
+use netd_tests::world::{
+    Container, HOST, HOST_SECOND, HOST6, OUTLINK, OUTSIDE, OUTSIDE6, Process, UPLINK, World, at, is_counted,
+};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -146,8 +148,10 @@ fn s2_networks_are_apart() {
 #[test]
 fn s3_after_churn_exactly_the_allowed_pairs_work() {
     let world = World::new();
-    world.network("blue", "10.77.0.0/24");
-    let network_of = |number: u64| if number.is_multiple_of(3) { "blue" } else { "bridge" };
+    for network in ["blue", "green"] {
+        world.netctl_ok(["network", "create", network, "--ipv6"]);
+    }
+    let network_of = |number: u64| if number.is_multiple_of(3) { "blue" } else { "green" };
     let mut live = std::collections::BTreeSet::new();
     // xorshift64 with a fixed seed: every run churns alike.
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
@@ -169,16 +173,18 @@ fn s3_after_churn_exactly_the_allowed_pairs_work() {
         live.iter().map(|&number| (network_of(number), world.inspect(&format!("c{number}")))).collect();
     let _servers: Vec<Process> = containers
         .iter()
-        .map(|(_, container)| world.serve(&container.place, &container.name, &["tcp/0.0.0.0:80"]))
+        .map(|(_, container)| world.serve(&container.place, &container.name, &["tcp/[::]:80"]))
         .collect();
     std::thread::scope(|scope| {
         for (from_network, from) in &containers {
             for (to_network, to) in containers.iter().filter(|(_, to)| to.name != from.name) {
-                scope.spawn(move || {
-                    let reached = from.place.run(|| probe::dial_tcp(to.at(80))).map(|reply| reply.server).ok();
-                    let allowed = (from_network == to_network).then(|| to.name.clone());
-                    assert_eq!(reached, allowed, "{} ({from_network}) to {} ({to_network})", from.name, to.name);
-                });
+                for address in [to.at(80), to.at6(80)] {
+                    scope.spawn(move || {
+                        let reached = from.place.run(|| probe::dial_tcp(address)).map(|reply| reply.server).ok();
+                        let allowed = (from_network == to_network).then(|| to.name.clone());
+                        assert_eq!(reached, allowed, "{} ({from_network}) to {address} ({to_network})", from.name);
+                    });
+                }
             }
         }
     });
@@ -216,12 +222,19 @@ fn s4_a_gibibyte_each_way_arrives_as_it_was_sent_in_large_packets() {
 #[test]
 fn s5_a_ping_of_exactly_the_mtu_passes_and_one_byte_more_fails_at_the_sender() {
     let world = World::new();
-    let (web, client) = (world.plain("web"), world.plain("client"));
+    let [web, client] = world.pair_on("dual", &["--ipv6"]);
     assert_eq!(client.json["endpoints"][0]["mtu"], 1500);
-    for target in [web.ip, OUTSIDE, client.gateway] {
-        // 20 bytes of IPv4 header and 8 of ICMP.
-        ping(&client, target, &["-c", "1", "-M", "do", "-s", "1472"]);
-        let more = client.place.exec(["ping", "-c1", "-W1", "-M", "do", "-s", "1473", &target.to_string()]);
+    let (four, six) = ([web.ip, OUTSIDE, client.gateway], [web.ip6, OUTSIDE6, client.gateway6]);
+    for target in four.map(IpAddr::from).into_iter().chain(six.map(IpAddr::from)) {
+        // An IP header and 8 bytes of ICMP.
+        let most = if target.is_ipv4() { 1500 - 28 } else { 1500 - 48 };
+        let ping = |size: u32| {
+            let (size, target) = (size.to_string(), target.to_string());
+            client.place.exec(["ping", "-c1", "-W2", "-M", "do", "-s", &size, &target])
+        };
+        let passed = ping(most);
+        assert!(passed.is_ok(), "to {target}: {passed}");
+        let more = ping(most + 1);
         assert!(!more.is_ok() && more.stderr.contains("too long"), "to {target}: {more}");
     }
 }
@@ -296,31 +309,43 @@ fn s8_a_spoofed_source_is_dropped() {
 
 #[test]
 fn s9_a_new_container_with_an_old_address_gets_no_old_flow() {
+    no_old_flow("10.99.0.50".parse().expect("an address"), OUTSIDE.into(), HOST.into());
+}
+
+#[test]
+fn s9_a_new_container_with_an_old_address_of_ipv6_gets_no_old_flow() {
+    no_old_flow("fd20:9::50".parse().expect("an address"), OUTSIDE6.into(), HOST6.into());
+}
+
+#[track_caller]
+fn no_old_flow(address: IpAddr, far: IpAddr, host: IpAddr) {
     let world = World::new();
-    let old = world.container("old", ["--ip", "10.208.0.50", "-p", "8080:9000/udp"]);
-    let server = world.outside.run(|| probe::udp_from(at(OUTSIDE, 53))).expect("a socket");
-    let socket = old.place.run(|| probe::udp_from(old.at(9000))).expect("a socket");
-    socket.send_to(b"question", at(OUTSIDE, 53)).expect("a datagram out");
+    world.netctl_ok(["network", "create", "dual", "--subnet", "10.99.0.0/24", "--subnet", "fd20:9::/64"]);
+    let (option, text) = (if address.is_ipv4() { "--ip" } else { "--ip6" }, address.to_string());
+    let old = world.container("old", ["--network", "dual", option, &text, "-p", "8080:9000/udp"]);
+    let server = world.outside.run(|| probe::udp_from(at(far, 53))).expect("a socket");
+    let socket = old.place.run(|| probe::udp_from(at(address, 9000))).expect("a socket");
+    socket.send_to(b"question", at(far, 53)).expect("a datagram out");
     let mut buffer = [0; 64];
     let (_, seen_as) = server.recv_from(&mut buffer).expect("the question");
-    assert_eq!(seen_as.ip(), IpAddr::from(HOST));
+    assert_eq!(seen_as.ip(), host);
     server.send_to(b"answer", seen_as).expect("a datagram in");
     let length = socket.recv(&mut buffer).expect("the answer");
     assert_eq!(&buffer[..length], b"answer");
     // And a flow that was opened from the outside.
-    let visitor = world.outside.run(|| probe::udp_from(at(OUTSIDE, 5353))).expect("a socket");
-    visitor.send_to(b"visit", at(HOST, 8080)).expect("a datagram in");
+    let visitor = world.outside.run(|| probe::udp_from(at(far, 5353))).expect("a socket");
+    visitor.send_to(b"visit", at(host, 8080)).expect("a datagram in");
     socket.recv(&mut buffer).expect("the visit");
 
     drop(socket);
     world.netctl_ok(["container", "rm", "old"]);
     assert!(world.flows().is_empty(), "its flows are purged: {:?}", world.flows());
     drop(old);
-    let new = world.container("new", ["--ip", "10.208.0.50"]);
-    let socket = new.place.run(|| probe::udp_from(new.at(9000))).expect("a socket");
+    let new = world.container("new", ["--network", "dual", option, &text]);
+    let socket = new.place.run(|| probe::udp_from(at(address, 9000))).expect("a socket");
     socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
     server.send_to(b"late answer", seen_as).expect("a datagram in");
-    visitor.send_to(b"late visit", at(HOST, 8080)).expect("a datagram in");
+    visitor.send_to(b"late visit", at(host, 8080)).expect("a datagram in");
     let late = socket.recv(&mut buffer);
     assert_eq!(late.map_err(|error| error.kind()), Err(ErrorKind::WouldBlock), "an old flow was delivered");
 }
@@ -372,28 +397,36 @@ fn s10_containers_and_their_host_reach_each_other() {
 #[test]
 fn s13_an_internal_network_has_no_outside_and_a_network_without_icc_no_peers() {
     let world = World::new();
-    world.netctl_ok(["network", "create", "inner", "--internal"]);
-    world.netctl_ok(["network", "create", "apart", "--no-icc"]);
+    world.netctl_ok(["network", "create", "inner", "--ipv6", "--internal"]);
+    world.netctl_ok(["network", "create", "apart", "--ipv6", "--no-icc"]);
     let create = |name: &str, network: &str| world.container(name, ["--network", network]);
     let (inner, inner2) = (create("inner1", "inner"), create("inner2", "inner"));
     let (apart, apart2) = (create("apart1", "apart"), create("apart2", "apart"));
-    let both = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80"];
+    let both = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80", "tcp/[::]:81", "udp/[::]:81"];
     let _servers = [
         world.serve(&world.outside, "outside", &both),
         world.serve(&inner2.place, "inner2", &both),
         world.serve(&apart2.place, "apart2", &both),
     ];
     // Without this, its own stack would know no way, and netd would see nothing.
-    inner.place.sh(&format!("ip route replace default via {}", inner.gateway));
-    let before = world.counters();
-    for mode in Mode::ALL {
-        assert!(inner.place.run(|| probe::dial(mode, inner2.at(80))).is_ok(), "peers are fine by {mode:?}");
-        assert!(inner.place.run(|| probe::dial(mode, at(OUTSIDE, 80))).is_err(), "no outside by {mode:?}");
-        assert!(apart.place.run(|| probe::dial(mode, at(OUTSIDE, 80))).is_ok(), "the outside is fine by {mode:?}");
-        assert!(apart.place.run(|| probe::dial(mode, apart2.at(80))).is_err(), "no peers by {mode:?}");
+    inner.place.sh(&format!(
+        "ip route replace default via {}; ip -6 route replace default via {} dev eth0",
+        inner.gateway, inner.gateway6
+    ));
+    for [outside, its_peer, peer_apart] in
+        [[at(OUTSIDE, 80), inner2.at(80), apart2.at(80)], [at(OUTSIDE6, 81), inner2.at6(81), apart2.at6(81)]]
+    {
+        let before = world.counters();
+        for mode in Mode::ALL {
+            let reaches = |from: &Container, to| from.place.run(|| probe::dial(mode, to)).is_ok();
+            assert!(reaches(&inner, its_peer), "peers are fine by {mode:?}");
+            assert!(!reaches(&inner, outside), "no outside by {mode:?}");
+            assert!(reaches(&apart, outside), "the outside is fine by {mode:?}");
+            assert!(!reaches(&apart, peer_apart), "no peers by {mode:?}");
+        }
+        let drops = world.counters().since(&before);
+        assert!(drops.of(EGRESS, "InternalNetwork") >= 3 && drops.of(EGRESS, "IccDisabled") >= 3, "{drops:?}");
     }
-    let drops = world.counters().since(&before);
-    assert!(drops.of(EGRESS, "InternalNetwork") >= 3 && drops.of(EGRESS, "IccDisabled") >= 3, "{drops:?}");
 }
 
 fn sent_by(seen: &Seen, mac: [u8; 6]) -> bool {

@@ -2,9 +2,9 @@
 
 use netd_tests::probe::{self, Mode, Reply};
 use netd_tests::wait_until;
-use netd_tests::world::{Container, HOST, OUTSIDE, Process, World, at};
+use netd_tests::world::{Container, HOST, HOST6, OUTSIDE, OUTSIDE6, Process, World, at};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -102,19 +102,44 @@ fn a_port_that_leads_to_the_same_container_ends_nothing() {
 #[test]
 fn a_client_outside_reaches_the_other_with_its_next_datagrams() {
     let world = World::new();
-    let (_containers, _servers) = two(&world);
-    world.netctl_ok(["publish", "a", PORT]);
-    let client = world.outside.run(|| {
-        let socket = probe::udp_from(at(OUTSIDE, 4000))?;
-        socket.connect(at(HOST, 5353))?;
-        Ok::<UdpSocket, io::Error>(socket)
+    let containers = world.pair_on_as("dual", &["--ipv6"], ["a", "b"]);
+    // By IPv6 too, and by IPv6 where the other has IPv4 only.
+    let c = world.plain("c");
+    let _servers = containers.each_ref().map(|container| {
+        let at_each = [container.at(53), container.at6(53)].map(|at| format!("udp/{at}"));
+        world.serve(&container.place, &container.name, &[&at_each[0], &at_each[1]])
     });
-    let client = client.expect("a socket");
-    assert_eq!(probe::ask(&client).expect("a answers").server, "a");
+    let server_of_c = world.serve(&c.place, "c", &["udp/0.0.0.0:53"]);
+    world.netctl_ok(["publish", "a", PORT]);
+    let clients = [(IpAddr::from(OUTSIDE), IpAddr::from(HOST)), (OUTSIDE6.into(), HOST6.into())].map(|(from, to)| {
+        let socket = world.outside.run(|| probe::udp_from(at(from, 4000))).expect("a socket");
+        socket.connect(at(to, 5353)).expect("a route");
+        assert_eq!(probe::ask(&socket).expect("a answers").server, "a");
+        socket
+    });
     moves(&world, PORT);
-    for _ in 0..3 {
-        let reply = probe::ask(&client).expect("b answers");
-        assert_eq!((reply.server.as_str(), reply.seen_as), ("b", at(OUTSIDE, 4000)));
+    for client in &clients {
+        for _ in 0..3 {
+            let reply = probe::ask(client).expect("b answers");
+            let own = client.local_addr().expect("an address");
+            assert_eq!((reply.server.as_str(), reply.seen_as), ("b", own));
+        }
+    }
+    world.netctl_ok(["unpublish", "b", PORT]);
+    for client in &clients {
+        let told = probe::ask(client).expect_err("nobody has the port");
+        assert_eq!(told.kind(), io::ErrorKind::ConnectionRefused, "{told}");
+    }
+    world.netctl_ok(["publish", "c", PORT]);
+    for client in &clients {
+        assert_eq!(probe::ask(client).expect("c answers").server, "c");
+    }
+    // Its removal alone is enough.
+    drop(server_of_c);
+    drop(c);
+    world.netctl_ok(["container", "rm", "c"]);
+    for client in &clients {
+        assert_eq!(probe::ask(client).expect_err("nobody has the port").kind(), io::ErrorKind::ConnectionRefused);
     }
 }
 
