@@ -2,19 +2,26 @@
 
 use netd_tests::frame::{Ends, Wire};
 use netd_tests::probe::{self, Mode, stream};
-use netd_tests::world::{HOST, OUTLINK, OUTSIDE, Place, UPLINK, World, at};
+use netd_tests::world::{HOST, HOST6, OUTLINK, OUTSIDE, OUTSIDE6, Place, UPLINK, World, at};
 use netd_tests::{seconds, wait_until};
 use serde_json::Value;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 
 #[test]
 fn l9_what_comes_in_is_redirected_passed_answered_or_dropped_by_reason() {
     let world = World::new();
-    let web = world.container("web", ["-p", "8080:80", "-p", "8080:80/udp"]);
-    let client = world.plain("client");
-    let both = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80"];
-    let _servers = [world.serve(&web.place, "web", &both), world.serve(&world.outside, "outside", &both)];
-    let links = [web.host_interface.as_str(), client.host_interface.as_str()];
+    let [web, client] = world.pair_on("dual", &["--ipv6"]);
+    world.netctl_ok(["publish", "web", "8080:80", "8080:80/udp", "8081:81", "8081:81/udp"]);
+    // An IPv6 client of this one is translated between the families.
+    world.netctl_ok(["network", "create", "four"]);
+    let old = world.container("old", ["--network", "four", "-p", "8082:80", "-p", "8082:80/udp"]);
+    let both = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80", "tcp/[::]:81", "udp/[::]:81"];
+    let _servers = [
+        world.serve(&web.place, "web", &both),
+        world.serve(&old.place, "old", &both[..2]),
+        world.serve(&world.outside, "outside", &both),
+    ];
+    let links = [&web, &client, &old].map(|container| container.host_interface.as_str());
     // What interfaces say before the first packet of the test: a container's first packets may have come before the
     // program was attached.
     let measure = || {
@@ -39,11 +46,26 @@ fn l9_what_comes_in_is_redirected_passed_answered_or_dropped_by_reason() {
         client.place.run(|| probe::dial(mode, at(HOST, 8080))).expect("an answer");
         world.outside.run(|| probe::dial(mode, at(HOST, 8080))).expect("an answer");
         world.dial_from_host(mode, at(Ipv4Addr::LOCALHOST, 8080)).expect("an answer");
+        client.place.run(|| probe::dial(mode, web.at6(81))).expect("an answer");
+        client.place.run(|| probe::dial(mode, at(OUTSIDE6, 81))).expect("an answer");
+        client.place.run(|| probe::dial(mode, at(HOST6, 8081))).expect("an answer");
+        world.outside.run(|| probe::dial(mode, at(HOST6, 8081))).expect("an answer");
+        world.outside.run(|| probe::dial(mode, at(HOST6, 8082))).expect("an answer");
+        world.dial_from_host(mode, at(Ipv6Addr::LOCALHOST, 8081)).expect("an answer");
+        // Nobody listens, in either family and between them.
+        for to in [at(OUTSIDE, 99), at(OUTSIDE6, 99)] {
+            client.place.run(|| probe::dial(mode, to)).expect_err("nobody listens");
+        }
+    }
+    for to in [OUTSIDE6, web.ip6] {
+        client.place.ok(["ping", "-q", "-c3", "-i0.02", "-W2", "-s3000", &to.to_string()]);
     }
     client.place.ok(["ping", "-q", "-c5", "-i0.02", "-W2", &web.gateway.to_string()]);
     let _ = client.place.exec(["ping", "-q", "-c2", "-i0.02", "-W1", "10.99.99.99"]);
     bulk(&client.place, &web.place, web.ip);
     bulk(&client.place, &world.outside, OUTSIDE);
+    bulk(&client.place, &web.place, web.ip6);
+    bulk(&client.place, &world.outside, OUTSIDE6);
     let wire = Wire::open(&client.place, "eth0");
     let ends = Ends { source_mac: client.mac, destination_mac: web.mac, source: OUTSIDE, destination: web.ip };
     for _ in 0..10 {
@@ -118,7 +140,8 @@ fn l9_a_flow_counts_its_packets_and_bytes() {
 }
 
 /// Ten megabytes in large packets.
-fn bulk(from: &Place, to: &Place, address: Ipv4Addr) {
+fn bulk(from: &Place, to: &Place, address: impl Into<IpAddr>) {
+    let address = address.into();
     let listener = to.run(|| TcpListener::bind(at(address, 90))).expect("a listener");
     let sender = from.run(|| TcpStream::connect(at(address, 90))).expect("a connection");
     let (receiver, _) = listener.accept().expect("the connection");

@@ -11,7 +11,7 @@ use netd_tests::{seconds, wait_until};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -196,6 +196,74 @@ fn who_is_blocked_reaches_nothing() {
 }
 
 #[test]
+fn who_is_blocked_of_ipv6_reaches_nothing() {
+    let world = World::new();
+    let [web, client] = world.pair_on("dual", &["--ipv6"]);
+    let plain = world.plain("plain");
+    world.netctl_ok(["publish", "web", "8080:80", "8080:80/udp"]);
+    world.netctl_ok(["publish", "plain", "9090:80"]);
+    let far = [OUTSIDE6, OUTSIDE6_SECOND].map(|ip| format!("tcp/{}", at(ip, 80)));
+    let _servers = [
+        world.serve(&web.place, "web", &["tcp/[::]:80", "udp/[::]:80"]),
+        world.serve(&plain.place, "plain", &BOTH),
+        world.serve(&world.outside, "outside", &[&far[0], &far[1]]),
+        world.serve(&world.host, "host", &[&format!("tcp/{}", at(HOST6, 7000))]),
+    ];
+    let asks = |from: Ipv6Addr| {
+        let socket = world.outside.run(|| probe::udp_from(at(from, 0))).expect("a socket");
+        socket.set_read_timeout(Some(seconds(1))).expect("a timeout");
+        socket.connect(at(HOST6, 8080)).expect("a route");
+        probe::ask(&socket).is_ok()
+    };
+    // What it reaches, and what reaches it.
+    let reached = |from: Ipv6Addr| {
+        let mut reached = [8080, 9090, 7000].map(|port| reaches(&world.outside, from, at(HOST6, port))).to_vec();
+        reached.extend([asks(from), reaches(&client.place, client.ip6, at(from, 80))]);
+        reached
+    };
+    assert_eq!(reached(OUTSIDE6_SECOND), [true; 5]);
+    let mut open =
+        world.outside.run(|| probe::tcp_from(at(OUTSIDE6_SECOND, 0), at(HOST6, 8080))).expect("a connection");
+    probe::exchange(&open).expect("an exchange");
+    let before = world.counters();
+    world.netctl_ok(["block", &OUTSIDE6_SECOND.to_string()]);
+    assert_eq!(reached(OUTSIDE6_SECOND), [false; 5]);
+    assert_eq!(reached(OUTSIDE6), [true; 5], "others go on");
+    open.set_read_timeout(Some(seconds(1))).expect("a timeout");
+    open.write_all(b"still there?").expect("sent");
+    open.read_exact(&mut [0]).expect_err("what is open is held up");
+    assert!(is_counted(&world, &before, "xdp_guard", "Blocked", 5), "{:?}", world.counters().since(&before));
+    world.netctl_ok(["unblock", "--all"]);
+    open.set_read_timeout(Some(seconds(10))).expect("a timeout");
+    open.read_exact(&mut [0; 12]).expect("what waited arrives");
+    assert_eq!(reached(OUTSIDE6_SECOND), [true; 5]);
+}
+
+#[test]
+fn a_list_holds_containers_to_it_by_ipv6() {
+    let world = World::new();
+    let [web, friend] = world.pair_on("dual", &["--ipv6"]);
+    let other = world.container("other", ["--network", "dual"]);
+    let _server = world.serve(&web.place, "web", &["tcp/[::]:80", "udp/[::]:80"]);
+    world.netctl_ok(["publish", "web", "8080:80", "8080:80/udp", "--allow", &friend.ip6.to_string()]);
+    for mode in Mode::ALL {
+        let reply = friend.place.run(|| probe::dial(mode, at(HOST6, 8080)));
+        assert_eq!(reply.unwrap_or_else(|error| panic!("{mode:?}: {error}")).server, "web");
+        // The host's own programs are not held to it.
+        assert_eq!(world.dial_from_host(mode, at(Ipv6Addr::LOCALHOST, 8080)).expect("an answer").server, "web");
+    }
+    let before = world.counters();
+    assert!(!reaches(&other.place, other.ip6, at(HOST6, 8080)));
+    assert!(!reaches(&friend.place, friend.ip, at(HOST, 8080)), "its other address is not on the list");
+    assert!(!reaches(&world.outside, OUTSIDE6, at(HOST6, 8080)));
+    let moved = world.counters().since(&before);
+    assert!(
+        moved.of("container_egress", "NotAllowed") >= 2 && moved.of("uplink_ingress", "NotAllowed") >= 1,
+        "{moved:?}"
+    );
+}
+
+#[test]
 fn ipv6_is_blocked_by_itself() {
     let world = World::new();
     let ping = |from: &str| {
@@ -351,6 +419,25 @@ fn blocks_are_refused_with_exact_words() {
     let refused = world.netctl_refused(["block", "--file", &list]);
     assert!(refused.starts_with(&format!("netctl: {list}: line 3: \"10.1.2.3/8\" is not a prefix")), "{refused}");
     assert_eq!(world.netctl_json(["block", "ls"]).as_array().map(Vec::len), Some(2), "nothing of it was blocked");
+}
+
+#[test]
+fn a_hundred_thousand_prefixes_of_ipv6() {
+    let world = World::new();
+    let list = world.scratch().join("list");
+    let prefixes = (0..100_000_u128).map(|number| format!("{}/48\n", Ipv6Addr::from((0x2a00 << 112) + (number << 80))));
+    std::fs::write(&list, prefixes.collect::<String>() + &OUTSIDE6_SECOND.to_string()).expect("a file");
+    let ping = |from: Ipv6Addr| {
+        let (from, to) = (from.to_string(), HOST6.to_string());
+        world.outside.exec(["ping", "-q", "-c2", "-i0.1", "-W1", "-I", &from, &to]).is_ok()
+    };
+    wait_until("IPv6 works", seconds(5), || ping(OUTSIDE6) && ping(OUTSIDE6_SECOND));
+    let list = list.display().to_string();
+    let told = timed("block 100,001 prefixes of IPv6", || world.netctl_ok(["block", "--file", &list]));
+    assert_eq!(told, "100001 blocked\n");
+    assert!(ping(OUTSIDE6) && !ping(OUTSIDE6_SECOND));
+    timed("unblock all", || world.netctl_ok(["unblock", "--all"]));
+    assert_eq!(entries(&world, "BLOCKED"), 0);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Does a malformed packet ever come through as something else, or end anything? Scenario L8.
 
 use netd_tests::frame::{Ends, Wire};
+use netd_tests::packet::{ICMPV6, Ip, SYN, TCP, UDP};
 use netd_tests::probe::{self, Mode};
 use netd_tests::seconds;
-use netd_tests::world::{Container, HOST, OUTLINK, OUTSIDE, Process, UPLINK, World, at};
-use std::net::Ipv4Addr;
+use netd_tests::world::{Container, HOST, HOST6, OUTLINK, OUTSIDE, OUTSIDE6, Process, UPLINK, World, at};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 const BOTH: [&str; 2] = ["tcp/0.0.0.0:80", "udp/0.0.0.0:80"];
@@ -73,6 +74,98 @@ fn l8_malformed_packets_from_the_outside() {
         }
     }
     all_works(&world, &web, &client);
+}
+
+#[test]
+fn l8_malformed_packets_of_ipv6() {
+    let world = World::new();
+    world.sends_wrong_checksums();
+    let [web, client] = world.pair_on("dual", &["--ipv6"]);
+    world.netctl_ok(["publish", "web", "8080:80", "8080:80/udp"]);
+    let old = world.plain("old");
+    world.netctl_ok(["publish", "old", "8081:80", "8081:80/udp"]);
+    let _servers = [
+        world.serve(&web.place, "web", &["tcp/[::]:80", "udp/[::]:80"]),
+        world.serve(&old.place, "old", &BOTH),
+        world.serve(&world.outside, "outside", &["tcp/[::]:80", "udp/[::]:80"]),
+    ];
+    let (inside, outside) = (Wire::open(&client.place, "eth0"), Wire::open(&world.outside, OUTLINK));
+    let [a, b, c, d] = client.gateway.octets();
+    let (gateway, host_mac) = ([0x02, 0x42, a, b, c, d], Wire::open(&world.host, UPLINK).mac);
+    let to = |from: Ipv6Addr, destination: Ipv6Addr| Ip::new(from, destination);
+    let all = [
+        ("container_egress", &inside, gateway, to(client.ip6, OUTSIDE6), 80),
+        ("container_egress", &inside, gateway, to(client.ip6, HOST6), 8080),
+        ("container_egress", &inside, gateway, to(client.ip6, HOST6), 8081),
+        ("container_egress", &inside, web.mac, to(client.ip6, web.ip6), 80),
+        ("uplink_ingress", &outside, host_mac, to(OUTSIDE6, HOST6), 8080),
+        ("uplink_ingress", &outside, host_mac, to(OUTSIDE6, HOST6), 8081),
+        ("uplink_ingress", &outside, host_mac, to(OUTSIDE6, web.ip6), 80),
+        ("uplink_ingress", &outside, host_mac, to(OUTSIDE6, Ipv6Addr::LOCALHOST), 8080),
+    ];
+    for (hook, wire, mac, ip, port) in all {
+        let before = world.counters();
+        let mut sent = 0;
+        for packet in damaged_v6(&ip, port) {
+            sent += u64::from(wire.send(&[&mac[..], &wire.mac, &[0x86, 0xdd], &packet].concat()));
+        }
+        assert!(sent > 1000, "only {sent} frames went out");
+        let moved = settled(&world, &before, hook, sent);
+        assert!(moved.all_of(hook) >= sent, "each is counted: {sent} sent, {moved:?}");
+        // What passes to the host is the host's to judge.
+        let malformed = moved.of(hook, "Malformed") > 50;
+        assert_eq!(malformed, hook == "container_egress", "{ip:?}: {moved:?}");
+    }
+    assert!(world.runs(), "netd has ended");
+    for mode in Mode::ALL {
+        for (path, reply) in [
+            ("published", world.outside.run(|| probe::dial(mode, at(HOST6, 8080)))),
+            ("published for IPv4", world.outside.run(|| probe::dial(mode, at(HOST6, 8081)))),
+            ("outside", client.place.run(|| probe::dial(mode, at(OUTSIDE6, 80)))),
+            ("peer", client.place.run(|| probe::dial(mode, web.at6(80)))),
+        ] {
+            assert!(reply.is_ok(), "{path} by {mode:?}: {reply:?}");
+        }
+    }
+}
+
+/// As [`damaged_at`], of IPv6: cut off after every byte, every next header before the transport's, and every length of what
+/// has one.
+fn damaged_v6(ip: &Ip, port: u16) -> Vec<Vec<u8>> {
+    const LOAD: &[u8] = b"sixteen bytes of";
+    let whole = [
+        ip.packet(UDP, &ip.udp(4000, port, LOAD)),
+        ip.packet(TCP, &ip.tcp([4001, port], [1, 0], SYN, LOAD)),
+        ip.packet(ICMPV6, &[&[128, 0, 0, 0, 0, 7, 0, 1], LOAD].concat()),
+        // "Too big", about a packet that somebody else made up.
+        ip.packet(ICMPV6, &[&[2, 0, 0, 0, 0, 0, 5, 0][..], &ip.back().packet(UDP, &ip.udp(port, 4000, LOAD))].concat()),
+        ip.fragment(UDP, 0, &ip.udp(4000, port, LOAD), true),
+        ip.packet(0, &[&[UDP, 0, 1, 4, 0, 0, 0, 0], &ip.udp(4000, port, LOAD)[..]].concat()),
+    ];
+    let mut packets = Vec::new();
+    for packet in &whole {
+        packets.extend((0..packet.len()).map(|length| packet[..length].to_vec()));
+        let mut with = |at: usize, value: u8| {
+            let mut packet = packet.clone();
+            if let Some(byte) = packet.get_mut(at) {
+                *byte = value;
+                packets.push(packet);
+            }
+        };
+        for value in 0..=255 {
+            // The next header; then the first bytes behind the header, which say what follows and how long this is.
+            for at in [6, 40, 41] {
+                with(at, value);
+            }
+        }
+        for value in [0, 1, 7, 8, 19, 20, 39, 40, 0x60, 0xff] {
+            // Version, payload length, hop limit, UDP's length and TCP's offset, and the same of a quote.
+            for at in [0, 4, 5, 7, 44, 45, 52, 48, 52, 53, 54] {
+                with(at, value);
+            }
+        }
+    }
+    packets
 }
 
 #[test]
