@@ -1,9 +1,10 @@
 //! Are the tools that the other tests stand on true? Without netd: what is seen here is Linux alone.
 
 use netd_tests::frame::{Ends, Wire, arp_answer, contains};
+use netd_tests::packet::{ICMP, ICMPV6, Ip, SYN, TCP, UDP};
 use netd_tests::probe::{self, Mode, hammer::Hammer, stream};
-use netd_tests::seconds;
-use netd_tests::world::{HOST, OUTLINK, OUTSIDE, OUTSIDE_SECOND, UPLINK, World, at};
+use netd_tests::world::{HOST, HOST6, OUTLINK, OUTSIDE, OUTSIDE_SECOND, OUTSIDE6, UPLINK, World, at};
+use netd_tests::{seconds, wait_until};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 #[test]
@@ -64,6 +65,40 @@ fn wrong_checksums_are_noticed() {
     assert_eq!(&buffer[..length], b"whole");
     assert_eq!(world.wrong_checksums(), ["host: 1 Udp InCsumErrors"]);
     world.sends_wrong_checksums();
+}
+
+#[test]
+fn wrong_checksums_of_each_protocol_fail_the_test() {
+    let world = World::without_netd();
+    let wire = Wire::open(&world.outside, OUTLINK);
+    let mac = Wire::open(&world.host, UPLINK).mac;
+    let v4 = Ip::new(OUTSIDE, HOST);
+    let v6 = Ip::new(OUTSIDE6, HOST6);
+    let echo = |icmp_type| vec![icmp_type, 0, 0xde, 0xad, 0, 1, 0, 1];
+    for (ip, icmp, icmp_type) in [(&v4, ICMP, 8), (&v6, ICMPV6, 128)] {
+        let segments = [(UDP, ip.udp(1, 9, b"damaged")), (TCP, ip.tcp([1, 9], [1, 0], SYN, b"damaged"))];
+        for (protocol, mut segment) in segments {
+            *segment.last_mut().expect("a byte") ^= 1;
+            wire.send_to(mac, &ip.packet(protocol, &segment));
+        }
+        wire.send_to(mac, &ip.packet(icmp, &echo(icmp_type)));
+    }
+    let expected = [
+        "host: 1 Icmp InCsumErrors",
+        "host: 1 Icmp6InCsumErrors",
+        "host: 1 Udp InCsumErrors",
+        "host: 1 Udp6InCsumErrors",
+        "host: 2 Tcp InCsumErrors",
+    ];
+    wait_until("all are counted", seconds(3), || {
+        let mut wrong = world.wrong_checksums();
+        wrong.sort_unstable();
+        wrong == expected
+    });
+    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(world)));
+    let said = end.expect_err("the world says so in the end");
+    let said = said.downcast_ref::<String>().expect("a text");
+    assert!(said.starts_with("checksums were wrong: ") && said.contains("Tcp InCsumErrors"), "{said}");
 }
 
 #[test]
