@@ -1,8 +1,10 @@
 //! Does IPv6 go where IPv4 goes: between containers, to and from the host, to the outside, to published ports?
 
 use netd_common::globals::PROXY_V4;
+use netd_tests::frame::Wire;
+use netd_tests::packet::{Ip, SYN, TCP, UDP};
 use netd_tests::probe::{self, Mode, Reply, stream};
-use netd_tests::world::{Container, HOST6, OUTSIDE6, OUTSIDE6_SECOND, Process, World, at, is_counted};
+use netd_tests::world::{Container, HOST6, OUTLINK, OUTSIDE6, OUTSIDE6_SECOND, Process, UPLINK, World, at, is_counted};
 use netd_tests::{seconds, wait_until};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
@@ -117,6 +119,114 @@ fn published_ports_answer_by_ipv6() {
     assert!(unpublished.is_err(), "past the published ports");
     world.netctl_ok(["unpublish", "web", "--all"]);
     assert!(world.outside.run(|| probe::dial_tcp(at(HOST6, 8080))).is_err());
+}
+
+#[test]
+fn p2_one_port_for_tcp_and_udp_to_different_containers() {
+    let world = World::new();
+    let [web, dns] = world.pair_on_as("dual", &["--ipv6"], ["web", "dns"]);
+    world.netctl_ok(["publish", "web", "8080:80"]);
+    world.netctl_ok(["publish", "dns", "8080:80/udp"]);
+    let _servers = [world.serve(&web.place, "web", &BOTH), world.serve(&dns.place, "dns", &BOTH)];
+    for (mode, server) in [(Mode::Tcp, "web"), (Mode::UdpConnected, "dns"), (Mode::UdpUnconnected, "dns")] {
+        assert_eq!(world.outside.run(|| probe::dial(mode, at(HOST6, 8080))).expect("an answer").server, server);
+        let reply = world.dial_from_host(mode, at(Ipv6Addr::LOCALHOST, 8080)).expect("an answer");
+        assert_eq!((reply.server.as_str(), reply.peer), (server, at(Ipv6Addr::LOCALHOST, 8080)), "what was dialled");
+    }
+}
+
+#[test]
+fn p3_a_port_published_on_localhost_is_out_of_reach_from_outside() {
+    let world = World::new();
+    world.netctl_ok(["network", "create", "dual", "--ipv6"]);
+    let web = world.container("web", ["--network", "dual", "-p", "[::1]:8080:80", "-p", "[::1]:8080:80/udp"]);
+    let _server = world.serve(&web.place, "web", &BOTH);
+    for mode in Mode::ALL {
+        assert!(world.dial_from_host(mode, at(Ipv6Addr::LOCALHOST, 8080)).is_ok(), "{mode:?}");
+        assert!(world.outside.run(|| probe::dial(mode, at(HOST6, 8080))).is_err(), "{mode:?}");
+    }
+    let wire = Wire::open(&world.outside, OUTLINK);
+    let host_mac = Wire::open(&world.host, UPLINK).mac;
+    let ip = Ip::new(OUTSIDE6, Ipv6Addr::LOCALHOST);
+    let before = world.counters();
+    wire.send_to(host_mac, &ip.packet(TCP, &ip.tcp([4000, 8080], [1, 0], SYN, b"")));
+    wire.send_to(host_mac, &ip.packet(UDP, &ip.udp(4000, 8080, b"spoofed")));
+    assert!(
+        is_counted(&world, &before, "uplink_ingress", "LoopbackOnWire", 2),
+        "{:?}",
+        world.counters().since(&before)
+    );
+}
+
+#[test]
+fn p4_a_container_of_another_network_is_seen_as_itself() {
+    let (world, _web, _client, _servers) = world_with_pair();
+    world.netctl_ok(["publish", "web", "8080:80", "8080:80/udp"]);
+    world.netctl_ok(["network", "create", "blue", "--ipv6"]);
+    let blue = world.container("blue1", ["--network", "blue"]);
+    for mode in Mode::ALL {
+        for address in [HOST6, blue.gateway6] {
+            let reply = blue.place.run(|| probe::dial(mode, at(address, 8080)));
+            assert_eq!(
+                seen("a port on another network", mode, reply),
+                ("web".to_owned(), blue.ip6.into()),
+                "{address}"
+            );
+        }
+    }
+}
+
+#[test]
+fn s7_neighbours_are_answered_for_what_lives_and_for_nothing_else() {
+    let (world, web, client, servers) = world_with_pair();
+    let absent = Ipv6Addr::from_bits(web.ip6.to_bits() + 100);
+    let mac_of = |address: Ipv6Addr| {
+        client.place.sh("ip -6 neigh flush dev eth0");
+        let _ = client.place.exec(["ping", "-6", "-q", "-c1", "-W1", &address.to_string()]);
+        let shown = client.place.sh(&format!("ip -6 neigh show {address} dev eth0"));
+        let mac =
+            shown.split_whitespace().skip_while(|word| *word != "lladdr").nth(1).map(netd_tests::frame::parse_mac);
+        mac
+    };
+    let [a, b, c, d] = client.gateway.octets();
+    assert_eq!(mac_of(client.gateway6), Some([0x02, 0x42, a, b, c, d]));
+    assert_eq!(mac_of(web.ip6), Some(web.mac));
+    assert_eq!(mac_of(absent), None);
+    drop(servers);
+    world.netctl_ok(["container", "rm", "web"]);
+    assert_eq!(mac_of(web.ip6), None, "the container is gone");
+}
+
+#[test]
+fn s8_crafted_packets_with_a_false_source_are_dropped() {
+    let (world, web, client, _servers) = world_with_pair();
+    let listener = web.place.run(|| probe::udp_from(web.at6(9000))).expect("a socket");
+    let wire = Wire::open(&client.place, "eth0");
+    let [a, b, c, d] = client.gateway.octets();
+    let gateway_mac = [0x02, 0x42, a, b, c, d];
+    let send = |from_mac: [u8; 6], to_mac: [u8; 6], source: Ipv6Addr, destination: Ipv6Addr, what: &[u8]| {
+        let ip = Ip::new(source, destination);
+        let packet = ip.packet(UDP, &ip.udp(1000, 9000, what));
+        assert!(wire.send(&[&to_mac[..], &from_mac, &[0x86, 0xdd], &packet].concat()));
+    };
+    let before = world.counters();
+    for (from_mac, to_mac, source, destination) in [
+        (client.mac, web.mac, web.ip6, web.ip6),
+        (client.mac, web.mac, client.gateway6, web.ip6),
+        (client.mac, web.mac, OUTSIDE6, web.ip6),
+        (client.mac, gateway_mac, OUTSIDE6, HOST6),
+        (client.mac, gateway_mac, web.ip6, OUTSIDE6),
+        (web.mac, web.mac, client.ip6, web.ip6),
+        ([2, 0, 0, 0, 0, 9], gateway_mac, client.ip6, OUTSIDE6),
+    ] {
+        send(from_mac, to_mac, source, destination, b"false");
+    }
+    assert!(is_counted(&world, &before, EGRESS, "SpoofedSource", 7), "{:?}", world.counters().since(&before));
+    send(client.mac, web.mac, client.ip6, web.ip6, b"true");
+    let mut buffer = [0; 64];
+    let (length, peer) = listener.recv_from(&mut buffer).expect("the true datagram");
+    assert_eq!((&buffer[..length], peer), (&b"true"[..], client.at6(1000)), "nothing else has come before it");
+    assert_eq!(world.counters().since(&before).of(EGRESS, "SpoofedSource"), 7);
 }
 
 #[test]
