@@ -17,7 +17,7 @@ use netd_common::globals::PROXY_V4;
 use netd_common::publish::{SCTP, TCP, UDP};
 
 /// Bytes of an IP packet that are quoted: all of it.
-const ALL: usize = 4096;
+pub const ALL: usize = 4096;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -30,7 +30,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// The start of a frame's packet, without its link-layer header.
-fn quote(frame: &[u8], len: usize) -> Vec<u8> {
+pub fn quote(frame: &[u8], len: usize) -> Vec<u8> {
     let packet = &frame[14..];
     packet[..len.min(packet.len())].to_vec()
 }
@@ -47,7 +47,7 @@ fn padded(mut frame: Vec<u8>) -> Vec<u8> {
 }
 
 /// Length of an IP header, and of the first eight bytes of what follows.
-const fn least(who: &Who) -> usize {
+pub const fn least(who: &Who) -> usize {
     if who.is_v4() { 28 } else { 48 }
 }
 

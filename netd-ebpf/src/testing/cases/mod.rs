@@ -1,5 +1,6 @@
 //! Which rows are there?
 
+mod across;
 mod allowed;
 mod answers;
 mod errors;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Case> {
         malformed::cases(),
         ndp::cases(),
         ipv6::cases(),
+        across::cases(),
         errors::cases(),
         answers::cases(),
         fragments::cases(),
