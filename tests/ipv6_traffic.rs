@@ -184,9 +184,7 @@ fn s7_neighbours_are_answered_for_what_lives_and_for_nothing_else() {
         client.place.sh("ip -6 neigh flush dev eth0");
         let _ = client.place.exec(["ping", "-6", "-q", "-c1", "-W1", &address.to_string()]);
         let shown = client.place.sh(&format!("ip -6 neigh show {address} dev eth0"));
-        let mac =
-            shown.split_whitespace().skip_while(|word| *word != "lladdr").nth(1).map(netd_tests::frame::parse_mac);
-        mac
+        shown.split_whitespace().skip_while(|word| *word != "lladdr").nth(1).map(netd_tests::frame::parse_mac)
     };
     let [a, b, c, d] = client.gateway.octets();
     assert_eq!(mac_of(client.gateway6), Some([0x02, 0x42, a, b, c, d]));
