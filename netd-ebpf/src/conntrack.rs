@@ -2,7 +2,7 @@
 //!
 //! A flow is two mirrored entries of one table ([`netd_common::flow`]). Adding the answerer's entry, which fails when
 //! there is one, *is* the allocation of the source port. The table is an LRU and may take one entry of a pair; the other
-//! puts it back, within [`SEEN_GRANULARITY_NS`] of its next packet.
+//! puts it back, within [`SEEN_GRANULARITY_NS`] of its next packet, and the opener's next packet finds it in its own place.
 
 use crate::frame::{Attempt, Frame, Stack, Wire};
 use crate::parse::ETHERNET_SIZE;
@@ -204,9 +204,9 @@ fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Ro
     flow.packets = 0;
     flow.bytes = 0;
     let is_outside = key.side == OUTSIDE;
-    let mut reservation = Reservation { frame, tables, room, result: NO_PORT, tries: 0 };
+    let mut reservation = Reservation { frame, tables, room, result: NO_PORT, tries: 0, is_rejoined: false };
     F::repeat(SNAT_TRIES_MAX, &mut reservation);
-    let Reservation { room, result, tries, .. } = reservation;
+    let Reservation { room, result, tries, is_rejoined, .. } = reservation;
     if is_outside {
         tables.count_tries(if result == OPENED { bucket(tries) } else { SNAT_TRIES_BUCKETS as u32 - 1 });
     }
@@ -234,7 +234,9 @@ fn insert_pair<F: Frame + Stack, T: Tables>(frame: &F, tables: &T, room: &mut Ro
     match tables.insert_flow(from, flow) {
         Ok(()) => OPENED,
         Err(error) => {
-            tables.remove_flow(key);
+            if !is_rejoined {
+                tables.remove_flow(key);
+            }
             // Another processor opened it between our look and our insert: that one counts.
             let other = tables.with_flow(from, |other| step.read(other));
             if error == InsertError::Exists && other.is_some() { OPENED } else { NO_ROOM }
@@ -256,6 +258,8 @@ struct Reservation<'a, F, T> {
     result: u32,
     /// Attempts so far.
     tries: u32,
+    /// The answerer's entry is that of this very flow, whose other one the LRU has taken.
+    is_rejoined: bool,
 }
 
 /// Which bucket of `SNAT_TRIES` a search belongs to that succeeded at this try, from 1.
@@ -282,12 +286,37 @@ impl<F, T: Tables> Reservation<'_, F, T> {
     }
 }
 
+/// Whether the answerer's entry that stands in the way is the one of this very flow: the LRU has taken the opener's alone.
+/// Then the connection goes on with the port that it has.
+#[inline(always)]
+fn rejoins<T: Tables>(tables: &T, key: &FlowKey, flow: &mut Flow, is_resumed: bool) -> bool {
+    let rejoined = tables.with_flow(key, |there| {
+        let is_same = there.flags == flow.flags
+            && there.owner == flow.owner
+            && there.partner_side == flow.partner_side
+            && there.source_port == flow.source_port
+            && there.destination_port == flow.destination_port
+            && there.source == flow.source
+            && there.destination == flow.destination;
+        if is_same && is_resumed {
+            flow.history = there.history;
+            flow.created_ns = there.created_ns;
+        }
+        // Asked for anew in the same place.
+        if is_same && !is_resumed {
+            there.history = flow.history;
+        }
+        is_same
+    });
+    rejoined == Some(true)
+}
+
 impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
     #[inline(always)]
     fn attempt(&mut self) -> bool {
         self.choose_address();
         self.tries += 1;
-        let Room { entry_key: key, entry: flow, .. } = &mut *self.room;
+        let Room { entry_key: key, entry: flow, packet, .. } = &mut *self.room;
         // Only answers from outside could be meant for the host: for one of its sockets, or, as an echo with the identifier
         // 0 looks the same in both directions, for itself.
         if key.side != OUTSIDE || (key.destination_port != 0 && !self.frame.has_socket(key)) {
@@ -296,7 +325,13 @@ impl<F: Frame + Stack, T: Tables> Attempt for Reservation<'_, F, T> {
                     self.result = OPENED;
                     return true;
                 }
-                Err(InsertError::Exists) => {}
+                Err(InsertError::Exists) => {
+                    if rejoins(self.tables, key, flow, packet.is_resumed()) {
+                        self.is_rejoined = true;
+                        self.result = OPENED;
+                        return true;
+                    }
+                }
                 Err(InsertError::Full) => self.result = NO_ROOM,
             }
         }

@@ -1,6 +1,7 @@
 //! How does a flow live, and how does it end?
 
 use super::outside::masqueraded;
+use super::published::publish_web;
 use super::{ACK, FIN, FIN_ACK, FROM_API, FROM_WEB, OUT, RST, SYN, SYN_ACK, TO_WEB, both};
 use crate::testing::case::{Case, Step, key};
 use crate::testing::packet::Ip;
@@ -290,6 +291,15 @@ fn evictions(who: &Who) -> Vec<Case> {
             .ends()
             .step(Step::Evict(outside))
             .send(FROM_WEB, WEB.to(who.remote).tcp(4000, 80, ACK, b"x"), OUT, masqueraded(who.remote).tcp(4000, 80, ACK, b"x")),
+        lost(Talk::established(who, "an opener's entry that was lost, and the opener goes on first"), inside)
+            .opener(ACK).pair(pair!("established", 1, 1))
+            .answerer(ACK).pair(pair!("established", 1, 2))
+            .ends(),
+        lost(Talk::established(who, "an opener's entry that was lost, and the opener asks anew in the same place"), inside)
+            .opener(SYN).pair(pair!("opening", 1, 1))
+            .answerer(SYN_ACK).pair(pair!("established", 1, 2))
+            .ends(),
+        lost_in_front(who),
         Case::new("half a pair is collected too")
             .send(FROM_WEB, WEB.to(who.remote).udp(4000, 53, b""), OUT, masqueraded(who.remote).udp(4000, 53, b""))
             .step(Step::Evict(key(INSIDE, UDP, (who.of(&WEB), 4000), (who.remote, 53))))
@@ -298,4 +308,17 @@ fn evictions(who: &Who) -> Vec<Case> {
             .step(Step::Collect(1))
             .flows(&[]),
     ]
+}
+
+/// The client's entry of a connection to a published port, which has lost its place in the table.
+fn lost_in_front(who: &Who) -> Case {
+    let (wire, got) = (from_wire(who.remote, who.host), WEB.gets(who.remote));
+    let answered = Ip { from: who.host, ttl: 63, ..WEB.to(who.remote) };
+    Case::new("a client's entry that was lost, and the client goes on first")
+        .given(publish_web(who))
+        .send(Source::Wire, wire.tcp(4000, 8080, SYN, b""), TO_WEB, got.tcp(4000, 80, SYN, b""))
+        .send(FROM_WEB, WEB.to(who.remote).tcp(80, 4000, SYN_ACK, b""), OUT, answered.tcp(8080, 4000, SYN_ACK, b""))
+        .step(Step::Evict(key(OUTSIDE, TCP, (who.remote, 4000), (who.host, 8080))))
+        .send(Source::Wire, wire.tcp(4000, 8080, ACK, b"x"), TO_WEB, got.tcp(4000, 80, ACK, b"x"))
+        .send(FROM_WEB, WEB.to(who.remote).tcp(80, 4000, ACK, b""), OUT, answered.tcp(8080, 4000, ACK, b""))
 }
