@@ -18,7 +18,8 @@ use netd_common::fragment::{Fragment, FragmentKey};
 use netd_common::globals::Globals;
 use netd_common::limits::{
     ALLOWED_MAX, BLOCKED_MAX, DROPS_MAX, ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, FRAGMENTS_MAX, HELD_MAX,
-    LOCAL_ADDRS_MAX, NAMES_MAX, PUBLISHED_MAX, SNAT_POOLS_MAX, SNAT_TRIES_BUCKETS, SOCK_ORIGINS_MAX, TIMEOUTS_MAX, UPLINKS_MAX,
+    LOCAL_ADDRS_MAX, NAMES_MAX, PUBLISHED_MAX, SNAT_POOLS_MAX, SNAT_TRIES_BUCKETS, SOCK_ORIGINS_MAX, TIMEOUTS_MAX,
+    UPLINKS_MAX,
 };
 use netd_common::names::Resolver;
 use netd_common::publish::{AllowKey, Publish, PublishKey};
