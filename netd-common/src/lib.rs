@@ -26,6 +26,7 @@ pub mod fragment;
 pub mod globals;
 pub mod layout;
 pub mod limits;
+pub mod names;
 pub mod publish;
 pub mod sock;
 

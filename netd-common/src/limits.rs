@@ -18,6 +18,8 @@ pub const UPLINKS_MAX: usize = 256;
 /// Sockets whose dialled address is remembered. Full: the least recently used makes room, and its `getpeername` then
 /// tells the container's address.
 pub const SOCK_ORIGINS_MAX: usize = 65_536;
+/// Namespaces whose programs are turned to their name server. Past it a container is not ready, and its status says so.
+pub const NAMES_MAX: usize = 65_536;
 /// Bytes of the event ring. Full: events are lost, never packets.
 pub const EVENTS_SIZE_MAX: usize = 256 * 1024;
 /// Source ports tried before a flow is refused as `SnatExhausted`. With 60,000 flows to one remote address and port, 93 of

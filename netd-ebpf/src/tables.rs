@@ -17,6 +17,7 @@ use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey, Nominee, Timeouts};
 use netd_common::fragment::{Fragment, FragmentKey};
 use netd_common::limits::MULTICAST_FRAMES_MAX;
+use netd_common::names::Resolver;
 use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 
@@ -81,6 +82,8 @@ pub trait Tables {
 
     fn dialled(&self, key: &SockKey) -> Option<Dialled>;
     fn remember_dialled(&self, key: &SockKey, dialled: &Dialled);
+    /// Where the namespace with this cookie has its name server.
+    fn resolver(&self, netns_cookie: u64) -> Option<&Resolver>;
 
     /// Adds to the counter of this outcome.
     fn count(&self, hook: Hook, outcome: Outcome, add: Counter);

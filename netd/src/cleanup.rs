@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::daemon::{self, DaemonError};
 use crate::instance::{Claim, ClaimError};
 use crate::kernel::linux::Linux;
+use crate::kernel::names::keep;
 use crate::kernel::{Kernel as _, pins, process};
 use crate::reconcile::plan::plan;
 use crate::reconcile::target::Target;
@@ -41,7 +42,10 @@ pub fn run(config: &Config, keep_state: bool) -> Result<usize, CleanupError> {
     fs::create_dir_all(&config.run_dir)
         .map_err(|source| CleanupError::Folder { path: config.run_dir.clone(), source })?;
     let _claim = Claim::take(config)?;
-    let options = daemon::open_machine(config)?;
+    // Nobody is served any more.
+    let (server, nobody) = mpsc::channel(1);
+    drop(nobody);
+    let options = daemon::open_machine(config, server)?;
     let mut left = Vec::new();
     let steps = empty_kernel(options.clone(), &mut left);
     let mut note = |what: &str, result: io::Result<()>| match result {
@@ -49,6 +53,7 @@ pub fn run(config: &Config, keep_state: bool) -> Result<usize, CleanupError> {
         Ok(()) | Err(_) => {}
     };
     note("the programs and maps", pins::remove_all(&options.datapath));
+    note("the keeper of name servers", keep::quit(&config.keeper()));
     note("the containers' files", fs::remove_dir_all(config.container_files()));
     note("the notes of namespaces", fs::remove_dir_all(config.netns_notes()));
     note("the socket", fs::remove_file(config.socket()));

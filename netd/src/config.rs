@@ -57,6 +57,8 @@ pub struct Config {
     /// The group, by name or number, that may use the socket beside root. None: root alone.
     pub socket_group: Option<String>,
     pub log_format: LogFormat,
+    /// The host's resolver configuration: what containers ask for others' names goes to its servers.
+    pub resolv_conf: PathBuf,
     /// What is logged: a level, or directives as `netd=debug,info`.
     pub log_level: String,
 }
@@ -74,6 +76,7 @@ impl Default for Config {
             flows_max: None,
             socket_group: None,
             log_format: LogFormat::Text,
+            resolv_conf: "/etc/resolv.conf".into(),
             log_level: "info".to_owned(),
         }
     }
@@ -83,6 +86,12 @@ impl Config {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.run_dir.join("netd.sock")
+    }
+
+    /// Where the keeper of the name servers' sockets answers.
+    #[must_use]
+    pub fn keeper(&self) -> PathBuf {
+        self.run_dir.join("names.sock")
     }
 
     #[must_use]
@@ -185,6 +194,9 @@ pub struct Options {
     /// How log lines look [default: text]
     #[arg(long, env = "NETD_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// resolv.conf of this host, whose servers are asked for names of others [default: /etc/resolv.conf]
+    #[arg(long, env = "NETD_RESOLV_CONF", value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
     /// What is logged: error, warn, info, debug, trace, or directives [default: info]
     #[arg(long, env = "NETD_LOG_LEVEL", value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -199,7 +211,7 @@ pub enum ConfigError {
     Malformed { path: PathBuf, message: String },
     #[error("flows_max is {given}; it must be from {} to {}", FLOWS_RANGE.start(), FLOWS_RANGE.end())]
     FlowsMax { given: u32 },
-    #[error("the {name} folder is \"{}\"; write an absolute path", path.display())]
+    #[error("the {name} is \"{}\"; write an absolute path", path.display())]
     RelativePath { name: &'static str, path: PathBuf },
 }
 
@@ -233,16 +245,18 @@ impl Options {
             flows_max: self.flows_max.or(file.flows_max),
             socket_group: self.socket_group.or(file.socket_group),
             log_format: self.log_format.unwrap_or(file.log_format),
+            resolv_conf: self.resolv_conf.unwrap_or(file.resolv_conf),
             log_level: self.log_level.unwrap_or(file.log_level),
         };
         if let Some(given) = config.flows_max.filter(|given| !FLOWS_RANGE.contains(given)) {
             return Err(ConfigError::FlowsMax { given });
         }
         let folders = [
-            ("state", &config.state_dir),
-            ("run", &config.run_dir),
-            ("bpffs", &config.bpffs),
-            ("netns", &config.netns_dir),
+            ("state folder", &config.state_dir),
+            ("run folder", &config.run_dir),
+            ("bpffs folder", &config.bpffs),
+            ("netns folder", &config.netns_dir),
+            ("resolv_conf file", &config.resolv_conf),
         ];
         for (name, path) in folders {
             if !path.is_absolute() {
@@ -298,7 +312,7 @@ mod tests {
             .collect();
         let set = toml::from_str::<toml::Table>(&uncommented).expect("TOML");
         let keys: Vec<&str> = set.keys().map(String::as_str).collect();
-        assert_eq!(keys.len(), 11, "every setting is shown: {keys:?}");
+        assert_eq!(keys.len(), 12, "every setting is shown: {keys:?}");
         let shown: Config = toml::from_str(&uncommented).expect("settings that are known");
         let default = Config::default();
         assert_eq!(shown.instance, default.instance);
@@ -310,6 +324,7 @@ mod tests {
         assert_eq!(default.flows_max, None);
         assert!(shown.flows_max.is_some_and(|shown| FLOWS_BY_MEMORY.contains(&shown)), "an example");
         assert_eq!(shown.log_format, default.log_format);
+        assert_eq!(shown.resolv_conf, default.resolv_conf);
         assert_eq!(shown.log_level, default.log_level);
     }
 

@@ -7,17 +7,21 @@ use crate::api::host::{Host as _, Linux as Machine};
 use crate::api::{self, Api};
 use crate::config::{Config, flows_by_memory};
 use crate::events::{self, Bus};
+use crate::files::Files;
 use crate::instance::{Claim, ClaimError};
 use crate::kernel::facts::NodeFacts;
 use crate::kernel::fill;
 use crate::kernel::garbage::{self, Pass};
 use crate::kernel::linux::Linux;
-use crate::kernel::{self, Kernel as _, datapath, linux, mounts, process};
+use crate::kernel::{self, Kernel as _, datapath, linux, mounts, names, process};
 use crate::model::command::{Command, Context, NamespaceAt};
+use crate::model::state::State;
+use crate::names::Counts;
+use crate::names::server::Server as NameServer;
 use crate::reconcile::run::{Wiring, run as reconcile};
 use crate::reconcile::status::Status;
 use crate::store::{Store, WriteError};
-use crate::{files, notify, shortage};
+use crate::{notify, shortage};
 use std::fs::{DirBuilder, create_dir_all};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -34,6 +38,10 @@ const WORKERS: usize = 2;
 const BLOCKING_THREADS_MAX: usize = api::STREAMS_MAX + 16;
 /// Wake-ups of the reconciler that wait; one would do, since each stands for "look again".
 const CHANGES_MAX: usize = 16;
+/// Name servers that were opened and are not served yet; the reconciler waits when there are more.
+const NAME_CHANGES_MAX: usize = 1024;
+/// How often the host's `resolv.conf` is looked at, for what containers see of it.
+const RESOLV_CONF_INTERVAL: Duration = Duration::from_secs(2);
 /// How long netd waits for the kernel to be in step before it answers all the same, and says what is not well.
 const FIRST_PASS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way, and then the reconciler, are waited for at the end.
@@ -102,11 +110,11 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     ended
 }
 
-/// What the kernel adapter needs to know; `netd cleanup` opens the same.
+/// What the kernel adapter needs to know; `netd cleanup` opens the same. `server` answers names.
 ///
 /// # Errors
 /// When bpffs cannot be mounted, or no cgroup2 is.
-pub fn open_machine(config: &Config) -> Result<linux::Options, DaemonError> {
+pub fn open_machine(config: &Config, server: mpsc::Sender<names::Change>) -> Result<linux::Options, DaemonError> {
     mounts::mount_bpffs(&config.bpffs).map_err(|source| DaemonError::Bpffs { path: config.bpffs.clone(), source })?;
     let cgroup = match &config.cgroup {
         Some(path) => path.clone(),
@@ -125,12 +133,18 @@ pub fn open_machine(config: &Config) -> Result<linux::Options, DaemonError> {
         netns_dir: config.netns_dir.clone(),
         netns_notes: config.netns_notes(),
         uplinks: config.uplinks.clone(),
+        names: names::Options { keeper: config.keeper(), program: None, server },
     })
 }
 
 async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
     let mut ending = Ending::listen().map_err(DaemonError::io("signals"))?;
-    let options = open_machine(config)?;
+    if let Err(error) = process::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let (names_sender, names_changes) = mpsc::channel(NAME_CHANGES_MAX);
+    let mut options = open_machine(config, names_sender)?;
+    options.names.program = Some(std::env::current_exe().map_err(DaemonError::io("this program's path"))?);
     let machine = Machine { pins: options.datapath.pins(), netns_dir: config.netns_dir.clone(), fills: Arc::default() };
     let store = Arc::new(Store::open(&config.store())?);
 
@@ -146,10 +160,19 @@ async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
         stop: stop.clone(),
         netns_dir: config.netns_dir.clone(),
     };
+    let counts = Arc::new(Counts::default());
+    let resolv_conf = config.resolv_conf.clone();
+    let names = NameServer::new(store.subscribe(), config.netns_dir.clone(), resolv_conf, Arc::clone(&counts));
+    let names = Arc::new(names.map_err(DaemonError::io("randomness"))?);
+    // Before the kernel is opened: what a former agent has left is served from then on.
+    tokio::spawn(names.run(names_changes));
     let reconciler = Reconciler::open(options, change_sender, wiring).await?;
     install_builtins(&store, &machine, reconciler.facts.clone())?;
-    files::sync(&config.container_files(), &store.subscribe().borrow().clone())
+    let files = Files { folder: config.container_files(), resolv_conf: config.resolv_conf.clone() };
+    files
+        .sync(&store.subscribe().borrow().clone())
         .map_err(|source| DaemonError::Folder { path: config.container_files(), source })?;
+    tokio::spawn(follow_resolv_conf(files.clone(), store.subscribe()));
     let thread = reconciler.start();
 
     let bus = Arc::new(Bus::default());
@@ -176,7 +199,8 @@ async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
         shortages,
         events: bus,
         host: machine,
-        files: config.container_files(),
+        files,
+        names: counts,
         netns_dir: config.netns_dir.clone(),
         changing: Mutex::new(()),
         streams: Arc::new(Semaphore::new(api::STREAMS_MAX)),
@@ -280,6 +304,27 @@ async fn end(stop: &watch::Sender<bool>, thread: JoinHandle<()>) -> Result<(), D
         Err(_) => {
             tracing::warn!("the reconciler was broken off; the next start goes on where it was");
             Ok(())
+        }
+    }
+}
+
+/// Containers search where the host does.
+async fn follow_resolv_conf(files: Files, state: watch::Receiver<Arc<State>>) {
+    let mut known = files.host_version();
+    loop {
+        tokio::time::sleep(RESOLV_CONF_INTERVAL).await;
+        let now = files.host_version();
+        if now == known {
+            continue;
+        }
+        let before = state.borrow().clone();
+        let (writing, revision) = (files.clone(), before.revision);
+        match tokio::task::spawn_blocking(move || writing.refresh(&before)).await {
+            // A command that came meanwhile may have written before this did: once more.
+            Ok(Ok(())) if state.borrow().revision == revision => known = now,
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "containers do not see the host's new resolv.conf"),
+            Err(_ending) => return,
         }
     }
 }

@@ -16,7 +16,7 @@
 //!                  │ HTTP + JSON on a unix socket │
 //!                  ▼                              ▼
 //!              ┌──────────────────────────────────────┐  watch<Arc<State>>
-//!              │ api/ ──Command──► store/ (redb)      │──────────────────────► events, files
+//!              │ api/ ──Command──► store/ (redb)      │──────────────────────► events, files, names
 //!              └──────┬───────────────────────────────┘
 //!                     │ watch<Arc<State>>       ▲ watch<Arc<Status>>
 //!                     ▼                         │
@@ -60,9 +60,9 @@
 //!
 //! Lowest first; a module uses only what stands before it:
 //!
-//! `netd-common` · [`model`] · [`config`], [`mod@tuple`] · [`instance`], [`logging`], [`notify`] ·
+//! `netd-common` · [`model`] · [`config`], [`resolv_conf`], [`mod@tuple`] · [`instance`], [`logging`], [`notify`] ·
 //! `reconcile::{target, observed, lower, pool, plan, op, status}` · [`store`], [`kernel`] · `reconcile::{pass, run}`,
-//! [`events`], [`files`], [`shortage`] · [`api`] · [`daemon`] · [`check`], [`cleanup`].
+//! [`names`], [`events`], [`files`], [`shortage`] · [`api`] · [`daemon`] · [`check`], [`cleanup`].
 //!
 //! # Where to look
 //!
@@ -79,6 +79,8 @@
 //! | How is a link, route, address or namespace made? | `kernel/netlink/`, `kernel/netns/` |
 //! | How do programs and maps get into the kernel? | `kernel/datapath.rs`, `kernel/pins.rs`; what are they attached to: `kernel/attachments.rs` |
 //! | When is a flow forgotten? | `kernel/garbage.rs` (over), `kernel/purge.rs` (its container, port or address is gone) |
+//! | What is a container answered when it asks for a name? | `names/zone.rs` (who has it), `names/answer.rs` (what is said), `names/forward.rs` (whom others ask) |
+//! | Where does netd listen for that, and what of it outlives the agent? | `kernel/names/` |
 //! | What is the datapath short of? | `shortage.rs`; how full are the maps: `kernel/fill.rs` |
 //! | What happens to a packet? | `netd-ebpf/src/lib.rs` |
 //! | What does a map hold? | `netd-common/src/`, one family of types a file |
@@ -103,8 +105,10 @@ pub mod instance;
 pub mod kernel;
 pub mod logging;
 pub mod model;
+pub mod names;
 pub mod notify;
 pub mod reconcile;
+pub mod resolv_conf;
 pub mod shortage;
 pub mod store;
 pub mod tuple;

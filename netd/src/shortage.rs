@@ -149,7 +149,7 @@ fn fullness(fill: &MapFill) -> Option<Shortage> {
 
 /// What comes of a full map, and what to do. Those that are missing, `SOCK_ORIGIN` and `DROPS`, are full on every host
 /// that is up for long: they remember the latest.
-const WHEN_FULL: [(&str, &str); 12] = [
+const WHEN_FULL: [(&str, &str); 13] = [
     ("ENDPOINTS", "further containers are not ready; remove some"),
     ("PORTS_BY_IF", "further containers are not ready; remove some"),
     ("FDB", "further containers are not ready; remove some"),
@@ -166,6 +166,7 @@ const WHEN_FULL: [(&str, &str); 12] = [
         "the later fragments of the oldest datagrams are dropped (FragmentFirstMissing); see who sends so many",
     ),
     ("SNAT_POOLS", "further addresses are not used and their network is not ready; make smaller pools"),
+    ("NAMES", "further containers find no names and are not ready; remove some"),
     ("ALLOWED", "further ports with an allow list are not ready; name fewer prefixes"),
     ("BLOCKED", "further prefixes are refused; unblock some, or name larger ones"),
 ];

@@ -6,6 +6,7 @@
 //! netd-probe bind tcp|udp ADDR:PORT                      whether bind(2) is allowed
 //! netd-probe chat ADDR:PORT                              one connected UDP socket; an exchange for each input line
 //! netd-probe hold ADDR:PORT                              one TCP connection; an exchange for each input line
+//! netd-probe ask ADDR:PORT NAME COUNT                    asks a name server from one unconnected socket, COUNT times
 //! netd-probe crowd IP PORT COUNT ADDR:PORT               COUNT connected UDP sockets; the number of answers, for each line
 //! ```
 
@@ -36,6 +37,7 @@ fn main() -> Result<()> {
         ["crowd", ip, first, size, address] => {
             Ok(probe::crowd::run(ip.parse()?, first.parse()?, size.parse()?, address.parse()?)?)
         }
+        ["ask", server, name, count] => Ok(probe::ask::run(server.parse()?, name, count.parse()?)?),
         _ => bail!("unknown words {words:?}"),
     }
 }

@@ -5,6 +5,7 @@
 //! Clients call the functions here from within a [`Place`](crate::world::Place); for the host's own sockets, which must
 //! be in the world's cgroup, the program `netd-probe` does the same.
 
+pub mod ask;
 pub mod crowd;
 pub mod hammer;
 pub mod stream;

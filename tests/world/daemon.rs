@@ -79,12 +79,13 @@ impl World {
     #[must_use]
     pub fn words(&self, verb: &str) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec![binary("netd").into(), verb.into()];
-        let options: [(&str, OsString); 7] = [
+        let options: [(&str, OsString); 8] = [
             ("--instance", self.instance.clone().into()),
             ("--state-dir", self.folder.join("state").into()),
             ("--run-dir", self.folder.join("run").into()),
             ("--netns-dir", self.netns_folder().into()),
             ("--bpffs", self.bpffs().into()),
+            ("--resolv-conf", self.folder.join("resolv.conf").into()),
             ("--cgroup", self.cgroup.clone().into()),
             ("--flows-max", self.flows_max.to_string().into()),
         ];

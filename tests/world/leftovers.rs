@@ -44,6 +44,9 @@ impl World {
         let attached = self.host.sh(&format!("bpftool cgroup show {}", self.cgroup.display()));
         let rows = attached.lines().filter(|line| line.trim_start().starts_with(|first: char| first.is_ascii_digit()));
         left.extend(rows.map(|line| format!("cgroup program {line}")));
+        // It ends by itself, a moment after it was told.
+        crate::holds_within(crate::seconds(2), || self.keepers().is_empty());
+        left.extend(self.keepers().into_iter().map(|pid| format!("keeper of name servers {pid}")));
         left
     }
 

@@ -18,12 +18,14 @@ mod place;
 mod process;
 mod sums;
 mod tcx;
+mod upstream;
 
 pub use beyond::{Beyond, FAR, FAR6, ROUTER, ROUTER6};
 pub use netctl::{Counters, is_counted};
 pub use place::Place;
 pub use process::{Finished, Process};
 pub use tcx::{Direction, ForeignProgram, Position, programs};
+pub use upstream::{BIG, ELSEWHERE, Upstream};
 
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -128,6 +130,8 @@ impl World {
         for conf in ["all", "default", UPLINK] {
             host.sysctl(&format!("net/ipv4/conf/{conf}/rp_filter"), "1");
         }
+        // The machine's own servers are nobody's here.
+        fs::write(folder.join("resolv.conf"), format!("nameserver {OUTSIDE}\n")).expect("a file for the world");
         let receivers = Mutex::new(vec![host.clone(), outside.clone()]);
         Self { host, outside, instance, folder, cgroup, daemon: Mutex::new(None), receivers, flows_max: 16_384 }
     }
@@ -221,6 +225,23 @@ impl World {
     pub fn pins(&self) -> PathBuf {
         let version = format!("v{}", netd_common::layout::ABI_VERSION);
         self.bpffs().join("netd").join(&self.instance).join(version)
+    }
+
+    /// The host's `resolv.conf`.
+    #[must_use]
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.folder.join("resolv.conf")
+    }
+
+    /// The processes that keep the sockets of name servers, by id.
+    #[must_use]
+    pub fn keepers(&self) -> Vec<i32> {
+        let pids = fs::read_to_string(self.cgroup.join("cgroup.procs")).unwrap_or_default();
+        let is_keeper = |pid: &&str| {
+            let words = fs::read(Path::new("/proc").join(pid).join("cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).nth(1) == Some(b"keep-names")
+        };
+        pids.lines().filter(is_keeper).filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// A folder for what a test writes; it goes with the world.

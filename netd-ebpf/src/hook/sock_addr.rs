@@ -1,13 +1,18 @@
-//! How do the host's own programs reach published ports, and how are these ports kept for the containers?
+//! How do the host's own programs reach published ports, how are these ports kept for the containers, and how do the
+//! containers' programs reach their name server?
 //!
 //! A socket that dials a published port is turned to the container when it dials, so nothing is translated per packet.
 //! What it dialled is remembered, for `getpeername` and for the source that `recvmsg` tells. Only sockets of the
 //! namespace that netd serves are touched: these programs see every process below their cgroup.
+//!
+//! In the namespaces that `NAMES` has, and in no other, port 53 of 127.0.0.11 is turned to the port of that address at
+//! which the agent listens, and told as port 53 again. Nothing is remembered for it: there is one such port in each.
 
 use crate::published;
 use crate::tables::Tables;
 use netd_common::Addr;
-use netd_common::publish::{Publish, PublishKey};
+use netd_common::names::{RESOLVER, RESOLVER_PORT};
+use netd_common::publish::{Publish, PublishKey, TCP, UDP};
 use netd_common::sock::{Dialled, SockKey};
 
 /// One call of a socket, as a cgroup program sees it (`struct bpf_sock_addr`).
@@ -38,8 +43,9 @@ pub fn send<C: Call, T: Tables>(call: &mut C, tables: &T) {
 
 #[inline(always)]
 fn turn<C: Call, T: Tables>(call: &mut C, tables: &T, may_change_family: bool) {
-    if call.netns_cookie() != tables.netns_cookie() {
-        return;
+    let netns_cookie = call.netns_cookie();
+    if netns_cookie != tables.netns_cookie() {
+        return ask_resolver(call, netns_cookie, tables);
     }
     let address = dialled_address(call.address());
     let port = call.port();
@@ -57,12 +63,37 @@ fn turn<C: Call, T: Tables>(call: &mut C, tables: &T, may_change_family: bool) {
 /// `recvmsg` and `getpeername`: tell what was dialled.
 #[inline(always)]
 pub fn undial<C: Call, T: Tables>(call: &mut C, tables: &T) {
-    if call.netns_cookie() != tables.netns_cookie() {
-        return;
+    let netns_cookie = call.netns_cookie();
+    if netns_cookie != tables.netns_cookie() {
+        return tell_resolver(call, netns_cookie, tables);
     }
     let key = SockKey { cookie: call.cookie(), address: call.address(), port: call.port(), pad: [0; 6] };
     if let Some(dialled) = tables.dialled(&key) {
         call.redirect(dialled.address, dialled.port);
+    }
+}
+
+/// A container's program asks its name server.
+#[inline(always)]
+fn ask_resolver<C: Call, T: Tables>(call: &mut C, netns_cookie: u64, tables: &T) {
+    // Cheap questions first: every call of every container comes by here.
+    if call.port() != RESOLVER_PORT || !matches!(call.protocol(), TCP | UDP) || call.address() != RESOLVER {
+        return;
+    }
+    if let Some(resolver) = tables.resolver(netns_cookie) {
+        call.redirect(RESOLVER, resolver.port);
+    }
+}
+
+/// It is told that the answer comes from where it asked.
+#[inline(always)]
+fn tell_resolver<C: Call, T: Tables>(call: &mut C, netns_cookie: u64, tables: &T) {
+    let port = call.port();
+    if call.address() != RESOLVER {
+        return;
+    }
+    if tables.resolver(netns_cookie).is_some_and(|resolver| resolver.port == port) {
+        call.redirect(RESOLVER, RESOLVER_PORT);
     }
 }
 

@@ -18,8 +18,10 @@ use netd_common::fragment::{Fragment, FragmentKey};
 use netd_common::globals::Globals;
 use netd_common::limits::{
     ALLOWED_MAX, BLOCKED_MAX, DROPS_MAX, ENDPOINTS_MAX, EVENTS_SIZE_MAX, FLOWS_MAX, FRAGMENTS_MAX, HELD_MAX,
-    LOCAL_ADDRS_MAX, PUBLISHED_MAX, SNAT_POOLS_MAX, SNAT_TRIES_BUCKETS, SOCK_ORIGINS_MAX, TIMEOUTS_MAX, UPLINKS_MAX,
+    LOCAL_ADDRS_MAX, NAMES_MAX, PUBLISHED_MAX, SNAT_POOLS_MAX, SNAT_TRIES_BUCKETS, SOCK_ORIGINS_MAX, TIMEOUTS_MAX,
+    UPLINKS_MAX,
 };
+use netd_common::names::Resolver;
 use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 
@@ -62,6 +64,9 @@ static ALLOWED: LpmTrie<AllowKey, u32, ALLOWED_MAX, LAZY> = LpmTrie::new();
 static BLOCKED: LpmTrie<Addr, u32, BLOCKED_MAX, LAZY> = LpmTrie::new();
 #[btf_map]
 static SOCK_ORIGIN: LruHashMap<SockKey, Dialled, SOCK_ORIGINS_MAX> = LruHashMap::new();
+/// By the cookie of a namespace.
+#[btf_map]
+static NAMES: HashMap<u64, Resolver, NAMES_MAX, LAZY> = HashMap::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counter, COUNTERS_MAX> = PerCpuArray::new();
 #[btf_map]
@@ -258,6 +263,11 @@ impl Tables for Maps {
     fn remember_dialled(&self, key: &SockKey, dialled: &Dialled) {
         // Without it the program is told the container's address instead of the one it dialled.
         let _unremembered = SOCK_ORIGIN.insert(key, dialled, 0);
+    }
+
+    #[inline(always)]
+    fn resolver(&self, netns_cookie: u64) -> Option<&Resolver> {
+        value_of!(NAMES, netns_cookie)
     }
 
     #[inline(always)]

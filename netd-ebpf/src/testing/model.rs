@@ -16,6 +16,7 @@ use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey, Timeouts};
 use netd_common::fragment::{Fragment, FragmentKey, WAITING};
 use netd_common::limits::SNAT_TRIES_BUCKETS;
+use netd_common::names::Resolver;
 use netd_common::publish::{AllowKey, Publish, PublishKey};
 use netd_common::sock::{Dialled, SockKey};
 use std::cell::{RefCell, UnsafeCell};
@@ -46,6 +47,7 @@ pub struct Model {
     pub allowed: BTreeSet<(u32, Addr, u32)>,
     pub blocked: BTreeSet<(Addr, u32)>,
     pub dialled: RefCell<BTreeMap<SockKey, Dialled>>,
+    pub names: BTreeMap<u64, Resolver>,
     pub counters: RefCell<BTreeMap<(Hook, Outcome), Counter>>,
     pub drops: RefCell<BTreeMap<DropKey, Counter>>,
     pub sampled: RefCell<BTreeMap<DropReason, u64>>,
@@ -179,6 +181,10 @@ impl Tables for Model {
 
     fn remember_dialled(&self, key: &SockKey, dialled: &Dialled) {
         self.dialled.borrow_mut().insert(*key, *dialled);
+    }
+
+    fn resolver(&self, netns_cookie: u64) -> Option<&Resolver> {
+        self.names.get(&netns_cookie)
     }
 
     fn count(&self, hook: Hook, outcome: Outcome, add: Counter) {

@@ -8,7 +8,6 @@ use super::error::Error;
 use super::extract::Wait;
 use super::host::Host;
 use super::view::View;
-use crate::files;
 use crate::kernel::facts::NodeFacts;
 use crate::model::command::{Command, ContainerSpec, Context, NamespaceAt, Refusal};
 use crate::model::port_map::PortMap;
@@ -58,7 +57,7 @@ impl<H: Host> Api<H> {
             status: self.status.borrow().clone(),
             facts: self.facts.borrow().clone(),
             netns_dir: &self.netns_dir,
-            files: &self.files,
+            files: &self.files.folder,
         }
     }
 
@@ -115,11 +114,11 @@ impl<H: Host> Api<H> {
 
     fn write_files(&self, before: &State, after: &State) -> std::io::Result<()> {
         for name in before.containers.keys().filter(|name| !after.containers.contains_key(*name)) {
-            files::remove(&self.files, name)?;
+            self.files.remove(name)?;
         }
         for (name, container) in &after.containers {
             if before.containers.get(name) != Some(container) {
-                files::write(&self.files, container)?;
+                self.files.write(after, container)?;
             }
         }
         Ok(())

@@ -102,6 +102,7 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::NoSubnet { .. }
         | Refusal::OtherFamily { .. }
         | Refusal::LinkLocal { .. }
+        | Refusal::TooMany { .. }
         | Refusal::Unsupported { .. } => StatusCode::BAD_REQUEST,
         Refusal::NameTaken { .. }
         | Refusal::NamespaceExists { .. }

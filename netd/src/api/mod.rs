@@ -25,8 +25,10 @@ pub mod version;
 pub mod view;
 
 use crate::events::Bus;
+use crate::files::Files;
 use crate::kernel::facts::NodeFacts;
 use crate::model::state::State;
+use crate::names::Counts;
 use crate::reconcile::status::Status;
 use crate::shortage::Shortage;
 use crate::store::Store;
@@ -59,9 +61,11 @@ pub struct Api<H> {
     /// What there is too little of.
     pub shortages: watch::Receiver<Arc<Vec<Shortage>>>,
     pub events: Arc<Bus>,
+    /// What became of the questions for names.
+    pub names: Arc<Counts>,
     pub host: H,
     /// Where the containers' `resolv.conf`, `hosts` and `hostname` are.
-    pub files: PathBuf,
+    pub files: Files,
     /// Folder of the namespaces that netd makes.
     pub netns_dir: PathBuf,
     /// Held while the state is read, changed and read again, so that the difference is one change's own.

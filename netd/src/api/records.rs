@@ -3,6 +3,7 @@
 //! The names are a contract with scripts: a field may be added, none may be renamed or left out. What is not set is null
 //! or empty, never missing. `netctl` reads the same types.
 
+use crate::model::naming::{ExtraHost, ResolverOption, SearchDomain};
 use crate::model::node::XdpMode;
 use crate::model::prefix::{Prefix, Prefixes};
 use crate::model::state::{Driver, Mac, Mode, Protocol};
@@ -64,6 +65,9 @@ pub struct ContainerRecord {
     pub endpoints: Vec<EndpointRecord>,
     pub publishes: Vec<ContainerPublishRecord>,
     pub dns: Vec<IpAddr>,
+    pub dns_search: Vec<SearchDomain>,
+    pub dns_options: Vec<ResolverOption>,
+    pub extra_hosts: Vec<ExtraHost>,
     pub resolv_conf_path: Option<PathBuf>,
     pub hosts_path: Option<PathBuf>,
     pub hostname_path: Option<PathBuf>,

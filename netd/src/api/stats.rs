@@ -55,6 +55,7 @@ fn record(hook: &str, outcome: &str, counter: Counter) -> StatsRecord {
 }
 
 async fn of_programs<H: Host>(api: Arc<Api<H>>) -> Result<Json<Vec<StatsRecord>>, Error> {
+    let api_names = Arc::clone(&api.names);
     let read = blocking(move || {
         let both = api.host.counters().and_then(|counters| Ok((counters, api.host.tries()?)));
         both.map_err(|source| Error::Host { what: "the counters", source })
@@ -64,8 +65,13 @@ async fn of_programs<H: Host>(api: Arc<Api<H>>) -> Result<Json<Vec<StatsRecord>>
     let counters = counters.into_iter().map(|(hook, outcome, counter)| record(hook.name(), outcome.name(), counter));
     let tries = (0..).zip(tries).filter(|(_, flows)| *flows != 0);
     let tries = tries.map(|(bucket, packets)| record(SNAT_TRIES, &tries_name(bucket), Counter { packets, bytes: 0 }));
-    Ok(Json(counters.chain(tries).collect()))
+    let names = api_names.all().filter(|(_, questions)| *questions != 0);
+    let names = names.map(|(fate, packets)| record(NAMES, fate.name(), Counter { packets, bytes: 0 }));
+    Ok(Json(counters.chain(tries).chain(names).collect()))
 }
+
+/// What stands in place of a hook where questions for names are counted.
+const NAMES: &str = "names";
 
 /// What stands in place of a hook where flows are counted by the tries that their source port took.
 const SNAT_TRIES: &str = "snat_tries";

@@ -1,6 +1,7 @@
 //! The whole API over a real store, a machine that is made up, and a reconciler that is always done.
 
 use super::*;
+use crate::files::Files;
 use crate::kernel::fill::MapFill;
 use crate::kernel::traffic::Traffic;
 use crate::model::command::{Command, Context, HostSocket, NamespaceAt};
@@ -174,7 +175,8 @@ impl World {
             shortages,
             events: Arc::default(),
             host: machine,
-            files: folder.path().join("containers"),
+            files: Files { folder: folder.path().join("containers"), resolv_conf: folder.path().join("resolv.conf") },
+            names: Arc::default(),
             netns_dir: "/run/netns".into(),
             changing: Mutex::new(()),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),

@@ -75,6 +75,9 @@ impl View<'_> {
                 })
                 .collect(),
             dns: container.dns.clone(),
+            dns_search: container.dns_search.clone(),
+            dns_options: container.dns_options.clone(),
+            extra_hosts: container.extra_hosts.clone(),
             resolv_conf_path: paths.as_ref().map(|paths| paths.resolv_conf.clone()),
             hosts_path: paths.as_ref().map(|paths| paths.hosts.clone()),
             hostname_path: paths.map(|paths| paths.hostname),

@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets};
 use netd::config::Options;
+use netd::kernel::names::keeper;
 use netd::{check, cleanup, daemon, logging};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -30,6 +31,9 @@ enum Verb {
         #[arg(long)]
         keep_state: bool,
     },
+    /// Keep the sockets of name servers while no agent is there; netd starts it itself
+    #[command(name = keeper::VERB, hide = true)]
+    KeepNames,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +77,10 @@ fn carry_out(verb: Verb) -> anyhow::Result<ExitCode> {
             }
             writeln!(out, "netd cannot run here: see what is missing above")?;
             Ok(ExitCode::FAILURE)
+        }
+        Verb::KeepNames => {
+            keeper::run()?;
+            Ok(ExitCode::SUCCESS)
         }
         Verb::Cleanup { options, keep_state } => {
             let config = options.resolve()?;

@@ -18,6 +18,7 @@ use netd_common::endpoint;
 use netd_common::fdb::{self, FdbKey};
 use netd_common::flow::{Flow, FlowKey, Timeouts};
 use netd_common::globals::Globals;
+use netd_common::names::Resolver;
 use netd_common::publish::Publish;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
@@ -237,6 +238,8 @@ impl Datapath {
             | Op::CreateLink(..)
             | Op::ConfigureLink(..)
             | Op::AddGateway(_)
+            | Op::OpenNames(_)
+            | Op::CloseNames(_)
             | Op::SetRoute(..) => Ok(()),
         }
     }
@@ -301,6 +304,29 @@ impl Datapath {
     /// When the kernel refuses to read.
     pub fn for_each<K: Pod, V: Pod>(&self, name: &str, each: impl FnMut(&K, &V)) -> io::Result<()> {
         batch::for_each(object::fd(&self.object, name)?, each)
+    }
+
+    /// The port of each name server, by the cookie of its namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read.
+    pub fn resolvers(&self) -> io::Result<std::collections::HashMap<u64, u16>> {
+        let mut ports = std::collections::HashMap::new();
+        self.for_each("NAMES", |cookie: &u64, resolver: &Resolver| {
+            ports.insert(*cookie, resolver.port);
+        })?;
+        Ok(ports)
+    }
+
+    /// Turns the programs of a namespace to its name server, or to none.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_resolver(&mut self, cookie: u64, port: Option<u16>) -> io::Result<()> {
+        match port {
+            Some(port) => self.insert("NAMES", cookie, Resolver { port, pad: [0; 2] }),
+            None => self.remove::<_, Resolver>("NAMES", &cookie),
+        }
     }
 
     fn insert<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) -> io::Result<()> {

@@ -66,6 +66,7 @@ impl Fake {
             Op::SetRoute(_, Route::Endpoint { link, source, .. }) => {
                 has_link(link) && self.content.0.gateways.contains(source)
             }
+            Op::OpenNames(path) => self.has_namespace(path),
             Op::Attach(Attachment::ContainerEgress(link)) | Op::SetPort(link, _) => has_link(link),
             Op::SetFdb(_, _, entry) => has_link(&entry.link),
             Op::SetEndpoint(_, entry) => has_link(&entry.link),
@@ -79,6 +80,7 @@ impl Fake {
             | Op::RemoveFdb(..)
             | Op::RemoveLocalAddress(_)
             | Op::RemoveUplink(_)
+            | Op::CloseNames(_)
             | Op::PurgeFlows(_)
             | Op::PurgeSources(_)
             | Op::Detach(_)

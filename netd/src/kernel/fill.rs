@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The maps that can be full, in the order in which they are shown.
-pub const FILLING: [&str; 14] = [
+pub const FILLING: [&str; 15] = [
     "ENDPOINTS",
     "PORTS_BY_IF",
     "FDB",
@@ -27,6 +27,7 @@ pub const FILLING: [&str; 14] = [
     "ALLOWED",
     "BLOCKED",
     "SOCK_ORIGIN",
+    "NAMES",
     "DROPS",
 ];
 /// The map that is counted by the way when its garbage is collected.

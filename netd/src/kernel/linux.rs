@@ -2,6 +2,7 @@
 
 use super::backends;
 use super::datapath::Datapath;
+use super::names::{self, Names};
 use super::netlink::{Netlink, Watch};
 use super::netns::made::Made;
 use super::{Error, Kernel};
@@ -10,7 +11,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::{Attachment, Target};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -22,6 +23,7 @@ pub struct Options {
     pub netns_notes: PathBuf,
     /// Names of the uplinks; empty: the interfaces of the default routes.
     pub uplinks: Vec<String>,
+    pub names: names::Options,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub struct Linux {
     netlink: Netlink,
     datapath: Datapath,
     made: Made,
+    names: Names,
     uplinks: Vec<String>,
     /// Interfaces that were warned of as uplinks that cannot be.
     warned: BTreeSet<String>,
@@ -39,13 +42,14 @@ impl Linux {
     /// `changed` is told whenever netlink says that something which netd cares about has changed, in the host's
     /// namespace or in a container's. The host's namespace is that of the calling thread.
     pub fn open(options: Options, changed: tokio::sync::mpsc::Sender<()>) -> Result<Self, Error> {
-        let Options { datapath, netns_dir: netns, netns_notes: notes, uplinks } = options;
+        let Options { datapath, netns_dir: netns, netns_notes: notes, uplinks, names } = options;
         Ok(Self {
             // First, so that no change after the first look goes unheard.
-            _watch: Watch::open(changed).map_err(Error::of("listen to netlink"))?,
+            _watch: Watch::open(changed.clone()).map_err(Error::of("listen to netlink"))?,
             netlink: Netlink::open().map_err(Error::of("open netlink"))?,
             datapath: Datapath::open(&datapath).map_err(Error::of("open the datapath"))?,
             made: Made { netns, notes },
+            names: Names::open(names, changed).map_err(Error::of("take back the name servers"))?,
             uplinks,
             warned: BTreeSet::new(),
         })
@@ -70,6 +74,14 @@ impl Linux {
             Op::DeleteGateway(gateway) => self.netlink.delete_gateway(*gateway),
             Op::SetRoute(prefix, route) => self.netlink.set_route(*prefix, route),
             Op::DeleteRoute(prefix) => self.netlink.delete_route(*prefix),
+            Op::OpenNames(path) => self.open_names(path),
+            Op::CloseNames(path) => {
+                // First the entry: nobody is led to where nobody listens.
+                let cookie = self.names.cookie(path);
+                cookie.map_or(Ok(()), |cookie| self.datapath.set_resolver(cookie, None))?;
+                self.names.close(path);
+                Ok(())
+            }
             Op::PurgeFlows(selectors) => {
                 self.datapath.apply(op, &index_of)?;
                 self.end_udp(selectors);
@@ -106,6 +118,19 @@ impl Linux {
         }
     }
 
+    fn open_names(&mut self, path: &Path) -> std::io::Result<()> {
+        let listened = match self.names.listen(path) {
+            // A namespace that somebody else made, and left as bare as the kernel makes them.
+            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+                self.netlink.raise_loopback(path)?;
+                self.names.listen(path)
+            }
+            done => done,
+        };
+        let (cookie, port) = listened?;
+        self.datapath.set_resolver(cookie, Some(port))
+    }
+
     /// Trying again would not help: a kernel without `SOCK_DESTROY` never does it, and the next purge is of other ports.
     fn end_udp(&self, selectors: &[FlowSelector]) {
         match backends::end_udp(&self.datapath, selectors) {
@@ -133,6 +158,8 @@ impl Kernel for Linux {
         self.datapath
             .observe(&mut target, &|index| names.get(&index).cloned())
             .map_err(Error::of("read the datapath"))?;
+        let ports = self.datapath.resolvers().map_err(Error::of("read the name servers"))?;
+        target.names = self.names.observe(&ports);
         Ok(Observed(target))
     }
 
@@ -163,6 +190,8 @@ fn describe(op: &Op) -> String {
         Op::SetFdb(network, mac, _) => format!("set {} of network {network}", Mac(mac)),
         Op::RemoveLocalAddress(address) => format!("remove host address {}", std::net::IpAddr::from(*address)),
         Op::SetLocalAddress(address) => format!("set host address {}", std::net::IpAddr::from(*address)),
+        Op::OpenNames(path) => format!("answer names in {}", path.display()),
+        Op::CloseNames(path) => format!("answer no names in {}", path.display()),
         Op::RemoveUplink(name) => format!("remove uplink {name}"),
         Op::SetUplink(name) => format!("set uplink {name}"),
         Op::PurgeFlows(_) | Op::PurgeSources(_) => "purge flows".to_owned(),

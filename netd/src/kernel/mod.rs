@@ -17,6 +17,7 @@ pub mod guard;
 pub mod guests;
 pub mod linux;
 pub mod mounts;
+pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod object;

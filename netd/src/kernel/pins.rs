@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Maps that are pinned under their own names, so that the agent, the programs and `bpftool` find them.
-pub const MAPS: [&str; 19] = [
+pub const MAPS: [&str; 20] = [
     "ENDPOINTS",
     "PORTS_BY_IF",
     "FDB",
@@ -22,6 +22,7 @@ pub const MAPS: [&str; 19] = [
     "ALLOWED",
     "BLOCKED",
     "SOCK_ORIGIN",
+    "NAMES",
     "COUNTERS",
     "DROPS",
     "SAMPLED",

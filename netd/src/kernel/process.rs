@@ -1,5 +1,6 @@
-//! As whom does this process run, on how large a machine, and what is a group called?
+//! As whom does this process run, on how large a machine, with how many files, and what is a group called?
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Group};
 use std::io;
 
@@ -7,6 +8,19 @@ use std::io;
 #[must_use]
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// Raises the limit of open files as far as this process may. Each container's name server takes two, and the shell's limit
+/// is made for programs that use `select`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn raise_open_files() -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(())
 }
 
 /// Bytes of memory that this machine has (`MemTotal` of proc_meminfo(5)).

@@ -100,7 +100,12 @@ fn cookie_of(id: &SocketId) -> u64 {
 
 /// `SO_NETNS_COOKIE` of this network namespace (Linux 5.14).
 pub fn netns_cookie() -> io::Result<u64> {
-    let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+    // Not bound to an address: the loopback device may be down there.
+    netns_cookie_of(&UdpSocket::bind(("0.0.0.0", 0))?)
+}
+
+/// The same, of the one that a socket is in.
+pub fn netns_cookie_of(socket: &UdpSocket) -> io::Result<u64> {
     let mut cookie = 0_u64;
     let mut size = libc::socklen_t::try_from(size_of_val(&cookie)).unwrap_or_default();
     // SAFETY: `socket` keeps the descriptor open during the call, and the kernel writes at most `size` bytes, which is
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn listeners_and_unconnected_udp_sockets_are_bound() {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
-        let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+        let udp = UdpSocket::bind(("0.0.0.0", 0)).expect("a socket");
         let connected = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
         connected.connect((Ipv4Addr::LOCALHOST, 9)).expect("UDP connects to anything");
         let bound = bound().expect("sock_diag answers");

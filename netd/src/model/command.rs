@@ -1,5 +1,6 @@
 //! What can be asked of netd, and what is refused?
 
+use super::naming::{ExtraHost, ResolverOption, SearchDomain};
 use super::node::NodeFacts;
 use super::port_map::PortMap;
 use super::prefix::Prefix;
@@ -74,6 +75,14 @@ pub struct ContainerSpec {
     pub publish: Vec<PortMap>,
     #[serde(default)]
     pub dns: Vec<IpAddr>,
+    /// Empty: those of the host.
+    #[serde(default)]
+    pub dns_search: Vec<SearchDomain>,
+    /// Empty: those of the host.
+    #[serde(default)]
+    pub dns_options: Vec<ResolverOption>,
+    #[serde(default)]
+    pub extra_hosts: Vec<ExtraHost>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }

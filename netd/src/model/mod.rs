@@ -9,6 +9,7 @@ pub mod family;
 pub mod ipam;
 pub mod mac;
 pub mod name;
+pub mod naming;
 pub mod node;
 pub mod options;
 pub mod port_map;

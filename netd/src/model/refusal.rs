@@ -152,6 +152,9 @@ pub enum Refusal {
     #[error("{what} is not supported yet: {why}")]
     Unsupported { what: String, why: &'static str },
 
+    #[error("{option} is given more than {most} times; leave some out")]
+    TooMany { option: &'static str, most: usize },
+
     #[error("all numbers for {what}s are used up; start netd on a new state directory")]
     NumbersUsedUp { what: Kind },
 }
@@ -215,6 +218,7 @@ impl Refusal {
             Self::OtherFamily { .. } => "other_family",
             Self::LinkLocal { .. } => "link_local",
             Self::Unsupported { .. } => "unsupported",
+            Self::TooMany { .. } => "too_many",
             Self::NumbersUsedUp { .. } => "numbers_used_up",
         }
     }

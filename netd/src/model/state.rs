@@ -2,6 +2,7 @@
 
 use super::family::Family;
 pub use super::mac::Mac;
+use super::naming::{ExtraHost, ResolverOption, SearchDomain};
 use super::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -97,7 +98,16 @@ pub struct Container {
     /// Somebody else's namespace that it lives in; none: netd makes one, named after the container.
     pub netns: Option<PathBuf>,
     pub hostname: String,
+    /// Servers that what is asked for others is forwarded to; empty: the host's.
     pub dns: Vec<IpAddr>,
+    /// Empty: the host's.
+    #[serde(default)]
+    pub dns_search: Vec<SearchDomain>,
+    /// Empty: the host's.
+    #[serde(default)]
+    pub dns_options: Vec<ResolverOption>,
+    #[serde(default)]
+    pub extra_hosts: Vec<ExtraHost>,
     pub labels: BTreeMap<String, String>,
     /// RFC 3339.
     pub created: jiff::Timestamp,

@@ -43,6 +43,9 @@ pub fn container(name: &str) -> ContainerSpec {
         netns: None,
         publish: Vec::new(),
         dns: Vec::new(),
+        dns_search: Vec::new(),
+        dns_options: Vec::new(),
+        extra_hosts: Vec::new(),
         labels: BTreeMap::new(),
     }
 }

@@ -101,6 +101,9 @@ fn lower_container(target: &mut Target, container: &Container, around: &Surround
     if container.netns.is_none() {
         target.namespaces.insert(namespace.clone());
     }
+    if !container.endpoints.is_empty() {
+        target.names.insert(namespace.clone());
+    }
     // One default route of each family, however many networks: over the first that leads outside.
     let way_out = |family: Family| {
         let leads_outside = |endpoint: &&Endpoint| {
@@ -310,6 +313,7 @@ mod tests {
             ]
         );
         assert!(target.local_addresses.contains(&gateway.into()) && target.local_addresses.len() == 3);
+        assert_eq!(target.names, target.namespaces, "each has a name server");
         let expected = 2 + 2 + SOCK_ADDR_PROGRAMS.len();
         assert_eq!(target.attachments.len(), expected, "two links, two hooks of the uplink, the cgroup's");
     }
@@ -439,6 +443,7 @@ mod tests {
         ]);
         assert_eq!(target.links.len(), 3);
         assert_eq!(target.links["nd3"].namespace, Path::new("/run/theirs"));
+        assert_eq!(target.names, ["/run/netns/client", "/run/netns/web", "/run/theirs"].map(PathBuf::from).into());
         assert_eq!(target.namespaces, ["alone", "client", "web"].map(|n| Path::new("/run/netns").join(n)).into());
     }
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 /// cannot be swapped.
 ///
 /// An entry whose interface is gone has the link name `""` in its value. One whose *key* is the interface has a key that
-/// no link can have, such as `"#17"`; the kernel adapter knows what it means when it is asked to remove it.
+/// no link can have, such as `"#17"`, and so has the path of a name server whose namespace is not known; the kernel
+/// adapter knows what it means when it is asked to remove it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed(pub Target);
 
@@ -37,6 +38,8 @@ impl Observed {
             Op::RemoveFdb(network, mac) => drop(now.fdb.remove(&(*network, *mac))),
             Op::RemoveLocalAddress(address) => drop(now.local_addresses.remove(address)),
             Op::RemoveUplink(name) => drop(now.uplinks.remove(name)),
+            Op::CloseNames(path) => drop(now.names.remove(path)),
+            Op::OpenNames(path) => drop(now.names.insert(path.clone())),
             // Flows come and go by themselves; nobody plans them.
             Op::PurgeFlows(_) | Op::PurgeSources(_) => {}
             Op::Detach(attachment) => {
@@ -116,6 +119,7 @@ fn delete_link(now: &mut Target, link: &str) {
 /// A veth pair ends with the namespace of either side.
 fn delete_namespace(now: &mut Target, path: &Path) {
     now.namespaces.remove(path);
+    now.names.remove(path);
     let gone: Vec<_> =
         now.links.iter().filter(|(_, link)| link.namespace == path).map(|(name, _)| name.clone()).collect();
     for link in gone {

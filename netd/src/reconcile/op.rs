@@ -19,6 +19,8 @@ pub enum Op {
     RemovePort(LinkName),
     RemoveFdb(u32, [u8; 6]),
     RemoveUplink(LinkName),
+    /// Listen no longer in a namespace, and turn its programs to no name server.
+    CloseNames(PathBuf),
     /// Forget the flows that any of these describe.
     PurgeFlows(Vec<FlowSelector>),
     Detach(Attachment),
@@ -37,6 +39,8 @@ pub enum Op {
     SetTimeouts(u32, Timeouts),
     SetPooled(PoolKey, Addr),
     SetUplink(LinkName),
+    /// Listen in a namespace as its name server, and turn its programs there.
+    OpenNames(PathBuf),
     SetLocalAddress(Addr),
     SetPort(LinkName, Port),
     SetFdb(u32, [u8; 6], FdbEntry),
@@ -98,7 +102,8 @@ impl Op {
             | Self::RemoveEndpoint(_)
             | Self::RemovePort(_)
             | Self::RemoveFdb(..)
-            | Self::RemoveUplink(_) => Phase::RemoveEntry,
+            | Self::RemoveUplink(_)
+            | Self::CloseNames(_) => Phase::RemoveEntry,
             Self::PurgeFlows(_) => Phase::PurgeFlows,
             Self::Detach(_) => Phase::Detach,
             Self::DeleteRoute(_) | Self::DeleteGateway(_) | Self::DeleteLink(_) | Self::DeleteNamespace(_) => {
@@ -109,6 +114,7 @@ impl Op {
             Self::SetTimeouts(..) | Self::SetPooled(..) => Phase::Provide,
             Self::SetPort(..) | Self::Attach(_) => Phase::Attach,
             Self::SetUplink(_)
+            | Self::OpenNames(_)
             | Self::SetLocalAddress(_)
             | Self::SetFdb(..)
             | Self::SetEndpoint(..)

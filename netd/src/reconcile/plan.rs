@@ -13,6 +13,7 @@ use netd_common::publish::Publish;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// The steps, in the order of their phases; none when all is as it should be.
 #[must_use]
@@ -100,6 +101,7 @@ fn remove_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Link
     let stale = removed(&target.fdb, &now.fdb, |_, entry| links.renews(&entry.link));
     ops.extend(stale.map(|&(network, mac)| Op::RemoveFdb(network, mac)));
     ops.extend(now.uplinks.difference(&target.uplinks).map(|name| Op::RemoveUplink(name.clone())));
+    ops.extend(now.names.difference(&target.names).cloned().map(Op::CloseNames));
 }
 
 /// The flows of endpoints that are gone or get another link, and of published ports that are gone or lead elsewhere.
@@ -156,6 +158,10 @@ fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
 /// Endpoints and published ports last: what is announced answers.
 fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
     ops.extend(target.uplinks.difference(&now.uplinks).map(|name| Op::SetUplink(name.clone())));
+    // One that listens in a namespace of the same path that is gone does not listen in the new one.
+    let is_other = |path: &PathBuf| target.namespaces.contains(path) != now.namespaces.contains(path);
+    let deaf = target.names.iter().filter(|path| !now.names.contains(*path) || is_other(path));
+    ops.extend(deaf.cloned().map(Op::OpenNames));
     ops.extend(target.local_addresses.difference(&now.local_addresses).map(|&address| Op::SetLocalAddress(address)));
     let fdb = upserted(&target.fdb, &now.fdb, |_, entry| links.renews(&entry.link));
     ops.extend(fdb.map(|(&(network, mac), entry)| Op::SetFdb(network, mac, entry.clone())));

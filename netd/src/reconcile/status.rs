@@ -106,7 +106,9 @@ impl Owners {
             | Op::ConfigureLink(link, _)
             | Op::SetRoute(_, Route::Endpoint { link, .. }) => container(self.links.get(link)),
             Op::RemoveFdb(network, mac) | Op::SetFdb(network, mac, _) => container(self.macs.get(&(*network, *mac))),
-            Op::CreateNamespace(path) | Op::DeleteNamespace(path) => container(self.namespaces.get(path)),
+            Op::CreateNamespace(path) | Op::DeleteNamespace(path) | Op::OpenNames(path) | Op::CloseNames(path) => {
+                container(self.namespaces.get(path))
+            }
             Op::DeleteRoute(prefix) | Op::SetRoute(prefix, Route::Unreachable) => self.prefixes.get(prefix).cloned(),
             Op::AddGateway(gateway) | Op::DeleteGateway(gateway) => {
                 self.gateways.get(gateway).cloned().map(Object::Network)

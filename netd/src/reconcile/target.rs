@@ -48,6 +48,8 @@ pub struct Target {
     pub timeouts: BTreeMap<u32, Timeouts>,
     /// `SNAT_POOLS`; a network's indexes of each family run from 0 without a gap.
     pub snat_pools: BTreeMap<PoolKey, Addr>,
+    /// Namespaces in which netd listens as the name server of their containers, by path.
+    pub names: BTreeSet<PathBuf>,
 }
 
 /// A veth pair and all that stands on it. One value, because the kernel's objects on a link live and die with it.

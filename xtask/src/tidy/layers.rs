@@ -7,7 +7,7 @@ use super::code::{before_tests, code_only, line_number};
 /// above it.
 const LAYERS: &[&[&str]] = &[
     &["model"],
-    &["config", "tuple"],
+    &["config", "resolv_conf", "tuple"],
     // The process's own surroundings: they know settings and nothing of networks.
     &["instance", "logging", "notify"],
     &[
@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
         "reconcile::status",
     ],
     &["store", "kernel"],
-    &["reconcile", "dns", "events", "metrics", "files", "shortage"],
+    &["reconcile", "names", "events", "metrics", "files", "shortage"],
     &["api"],
     &["daemon"],
     &["check", "cleanup"],

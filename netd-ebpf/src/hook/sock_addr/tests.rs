@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::world::{API, COOKIE, DB, HOST, LAN_HOST, REMOTE, WEB, World};
+use netd_common::names::Resolver;
 use netd_common::publish::{TCP, UDP};
 
 /// A call in memory.
@@ -201,5 +202,64 @@ fn a_published_port_cannot_be_bound() {
     ];
     for (protocol, at, is_free) in rows {
         assert_eq!(may_bind(&call(protocol, at), &world.model), is_free, "{protocol} {at}");
+    }
+}
+
+/// Port 53 of the name server's address in a container that has one at port 40053.
+fn asking(protocol: u8, text: &str) -> Double {
+    Double { netns_cookie: CONTAINER, ..call(protocol, text) }
+}
+
+const CONTAINER: u64 = COOKIE + 7;
+
+#[test]
+fn a_container_s_questions_are_turned_to_its_name_server_and_the_answers_back() {
+    let mut world = world();
+    world.model.names.insert(CONTAINER, Resolver { port: 40_053, pad: [0; 2] });
+    let rows = [
+        (UDP, "127.0.0.11:53", "127.0.0.11:40053"),
+        (TCP, "127.0.0.11:53", "127.0.0.11:40053"),
+        // An IPv6 socket that speaks IPv4.
+        (UDP, "[::ffff:127.0.0.11]:53", "[::ffff:127.0.0.11]:40053"),
+        (TCP, "[::ffff:127.0.0.11]:53", "[::ffff:127.0.0.11]:40053"),
+        // The container's own, and others'.
+        (UDP, "127.0.0.1:53", "127.0.0.1:53"),
+        (UDP, "127.0.0.11:5353", "127.0.0.11:5353"),
+        (UDP, "127.0.0.12:53", "127.0.0.12:53"),
+        (UDP, "198.18.1.9:53", "198.18.1.9:53"),
+        (UDP, "[::1]:53", "[::1]:53"),
+        (132, "127.0.0.11:53", "127.0.0.11:53"),
+        // What is published is so in the host's namespace alone.
+        (TCP, "127.0.0.1:8080", "127.0.0.1:8080"),
+    ];
+    for (protocol, asked, reached) in rows {
+        for story in [dial, send] {
+            let mut seen = asking(protocol, asked);
+            story(&mut seen, &world.model);
+            assert_eq!(seen, asking(protocol, reached), "{protocol} {asked}");
+            undial(&mut seen, &world.model);
+            assert_eq!(seen, asking(protocol, asked), "{protocol} {asked}, told");
+        }
+    }
+    assert!(world.model.dialled.borrow().is_empty(), "nothing needs to be remembered");
+    let mut other = asking(UDP, "127.0.0.11:40054");
+    undial(&mut other, &world.model);
+    assert_eq!(other, asking(UDP, "127.0.0.11:40054"), "another port of that address");
+    assert!(may_bind(&asking(UDP, "0.0.0.0:53"), &world.model), "port 53 is the container's own");
+}
+
+#[test]
+fn namespaces_without_a_name_server_of_netd_keep_their_own() {
+    let mut world = world();
+    world.model.names.insert(CONTAINER, Resolver { port: 40_053, pad: [0; 2] });
+    for netns_cookie in [COOKIE, COOKIE + 1] {
+        for text in ["127.0.0.11:53", "127.0.0.11:40053"] {
+            let there = Double { netns_cookie, ..call(UDP, text) };
+            for story in [dial, send, undial] {
+                let mut seen = there.clone();
+                story(&mut seen, &world.model);
+                assert_eq!(seen, there, "{text}");
+            }
+        }
     }
 }

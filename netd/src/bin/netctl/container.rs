@@ -13,6 +13,7 @@ use netd::api::records::{
 };
 use netd::kernel::netns;
 use netd::model::command::ContainerSpec;
+use netd::model::naming::{ExtraHost, ResolverOption, SearchDomain};
 use netd::model::port_map::PortMap;
 use netd::model::state::{Mac, Mode};
 use std::ffi::OsString;
@@ -70,9 +71,18 @@ pub struct Create {
     netns: Option<PathBuf>,
     #[arg(short, long, value_name = "SPEC", help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp]; repeatable")]
     publish: Vec<PortMap>,
-    /// Name server [default: those of this host]; repeatable
+    /// Name server for names that are not of its networks [default: those of this host]; repeatable
     #[arg(long, value_name = "IP")]
     dns: Vec<IpAddr>,
+    /// Domain to search, or `.` for none [default: those of this host]; repeatable
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<SearchDomain>,
+    /// Option of its resolver, such as ndots:2 [default: those of this host]; repeatable
+    #[arg(long = "dns-option", value_name = "OPTION")]
+    dns_options: Vec<ResolverOption>,
+    /// A further line of its hosts file; the IP may be `host-gateway`; repeatable
+    #[arg(long = "add-host", value_name = "NAME:IP")]
+    extra_hosts: Vec<ExtraHost>,
     /// A note to keep with it; repeatable
     #[arg(long = "label", value_name = "K=V", value_parser = super::network::pair::<String>)]
     labels: Vec<(String, String)>,
@@ -106,6 +116,9 @@ impl Create {
             netns: self.netns.map(std::path::absolute).transpose()?,
             publish: self.publish,
             dns: self.dns,
+            dns_search: self.dns_search,
+            dns_options: self.dns_options,
+            extra_hosts: self.extra_hosts,
             labels: self.labels.into_iter().collect(),
         })
     }

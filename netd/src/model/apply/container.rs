@@ -5,6 +5,7 @@ use super::{Effect, check_name, identifier, take_number};
 use crate::model::command::{ContainerSpec, Context, NamespaceAt};
 use crate::model::family::Family;
 use crate::model::ipam;
+use crate::model::naming::{EXTRA_HOSTS_MAX, RESOLVER_LINES_MAX};
 use crate::model::refusal::{Kind, Refusal};
 use crate::model::state::{Container, Driver, Endpoint, Mac, Mode, State, Subnet};
 use ipnetwork::IpNetwork;
@@ -17,6 +18,7 @@ impl State {
         let (mode, networks) = self.networks_of(spec)?;
         self.check_namespace(spec, mode, context)?;
         check_addresses(spec, mode, &networks)?;
+        check_naming(spec, mode)?;
 
         let mut endpoints = Vec::with_capacity(networks.len());
         for (index, network) in networks.iter().enumerate() {
@@ -32,6 +34,9 @@ impl State {
             netns: spec.netns.clone(),
             hostname: spec.hostname.clone().unwrap_or_else(|| spec.name.clone()),
             dns: spec.dns.clone(),
+            dns_search: spec.dns_search.clone(),
+            dns_options: spec.dns_options.clone(),
+            extra_hosts: spec.extra_hosts.clone(),
             labels: spec.labels.clone(),
             created: context.now,
             endpoints,
@@ -220,6 +225,25 @@ fn check_addresses(spec: &ContainerSpec, mode: Mode, networks: &[String]) -> Res
             if given {
                 return Err(Refusal::NeedsNetwork { option, network: network.to_owned() });
             }
+        }
+    }
+    Ok(())
+}
+
+/// What the user asked of its files. A container on the host sees the host's, which netd does not change.
+fn check_naming(spec: &ContainerSpec, mode: Mode) -> Result<(), Refusal> {
+    for (option, count, most) in [
+        ("--dns", spec.dns.len(), RESOLVER_LINES_MAX),
+        ("--dns-search", spec.dns_search.len(), RESOLVER_LINES_MAX),
+        ("--dns-option", spec.dns_options.len(), RESOLVER_LINES_MAX),
+        ("--add-host", spec.extra_hosts.len(), EXTRA_HOSTS_MAX),
+    ] {
+        if count > most {
+            return Err(Refusal::TooMany { option, most });
+        }
+        // `--dns` was taken there before, and says nothing.
+        if count > 0 && mode == Mode::Host && option != "--dns" {
+            return Err(Refusal::NeedsNetwork { option, network: "host".to_owned() });
         }
     }
     Ok(())

@@ -47,6 +47,8 @@ fn short(ops: &[Op]) -> Vec<String> {
         Op::RemovePublish(key) => format!("RemovePublish {}", key.port),
         Op::SetRoute(prefix, _) => format!("SetRoute {prefix}"),
         Op::DeleteRoute(prefix) => format!("DeleteRoute {prefix}"),
+        Op::OpenNames(path) => format!("OpenNames {}", path.display()),
+        Op::CloseNames(path) => format!("CloseNames {}", path.display()),
         Op::CreateNamespace(path) => format!("CreateNamespace {}", path.display()),
         Op::DeleteNamespace(path) => format!("DeleteNamespace {}", path.display()),
         Op::SetPooled(key, address) => {
@@ -103,6 +105,7 @@ fn a_container_that_comes_is_announced_last_and_one_that_goes_is_withdrawn_first
             "Attach(ContainerEgress(\"nd3\"))",
             "ConfigureLink nd3",
             "SetRoute 10.208.0.4/32",
+            "OpenNames /run/netns/new",
             "SetFdb 1",
             "SetEndpoint 10.208.0.4",
         ]
@@ -115,6 +118,7 @@ fn a_container_that_comes_is_announced_last_and_one_that_goes_is_withdrawn_first
             "RemoveEndpoint 10.208.0.2",
             "RemovePort nd1",
             "RemoveFdb 1",
+            "CloseNames /run/netns/web",
             "PurgeFlows endpoint 1, port 8080 of 1",
             "DeleteRoute 10.208.0.2/32",
             "DeleteLink nd1",
@@ -181,6 +185,7 @@ fn a_namespace_that_vanished_is_rebuilt_and_what_names_its_link_is_written_again
             "Attach(ContainerEgress(\"nd1\"))",
             "ConfigureLink nd1",
             "SetRoute 10.208.0.2/32",
+            "OpenNames /run/netns/web",
             "SetFdb 1",
             "SetEndpoint 10.208.0.2",
         ]
@@ -400,7 +405,11 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
     let timeouts = (1..3_u32).prop_map(|icmp| Timeouts { icmp, ..Timeouts::DEFAULT });
     let pool_key = (0..3_u32, 0..3_u16).prop_map(|(network, index)| PoolKey { network, index, family: 4 });
     (
-        (btree_set(path(), 0..3), btree_map(name(), link(), 0..4), btree_set(address(), 0..3)),
+        (
+            (btree_set(path(), 0..3), btree_set(path(), 0..3)),
+            btree_map(name(), link(), 0..4),
+            btree_set(address(), 0..3),
+        ),
         (btree_map(address().prop_map(IpNetwork::from), route, 0..4), btree_set(attachment(), 0..5)),
         (btree_map(endpoint_key, endpoint, 0..4), btree_map(name(), port(), 0..4)),
         (btree_map((1..3_u32, mac()), fdb, 0..4), btree_map(publish_key, publish, 0..3)),
@@ -410,7 +419,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
     )
         .prop_map(
             |(
-                (namespaces, links, gateways),
+                ((namespaces, names), links, gateways),
                 (routes, attachments),
                 (endpoints, ports),
                 (fdb, publishes),
@@ -437,6 +446,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
                     uplinks,
                     timeouts,
                     snat_pools,
+                    names,
                 }
             },
         )
