@@ -74,7 +74,6 @@ fn o8_a_new_default_route_counts_for_new_flows_and_leaves_the_others_where_they_
 }
 
 #[test]
-#[ignore = "in IPv6 the kernel finds no next hop on an uplink that another route is better than"]
 fn o8_a_new_default_route_of_ipv6_leaves_the_others_where_they_are() {
     default_route_changes(FAMILIES[1]);
 }
@@ -128,7 +127,6 @@ fn o8_published_ports_answer_by_the_uplink_that_was_asked() {
 }
 
 #[test]
-#[ignore = "in IPv6 the kernel finds no next hop on an uplink that another route is better than"]
 fn o8_published_ports_answer_by_the_uplink_that_was_asked_by_ipv6() {
     asked_by_both(FAMILIES[1]);
 }
@@ -163,7 +161,6 @@ fn o8_policy_routes_are_followed() {
 }
 
 #[test]
-#[ignore = "in IPv6 the kernel finds no next hop on an uplink that another route is better than"]
 fn o8_policy_routes_of_ipv6_are_followed() {
     policy_routes(FAMILIES[1]);
 }

@@ -19,21 +19,21 @@ mod programs {
     pub fn container_egress(context: TcContext) -> i32 {
         let mut skb = Skb::new(context.skb.skb);
         let walk = hook::container_egress::walk(&mut skb, &Maps);
-        act(verdict::finish(Hook::ContainerEgress, walk, &skb, &Maps))
+        act(verdict::finish(Hook::ContainerEgress, walk, &skb, &Maps), &skb)
     }
 
     #[classifier]
     pub fn uplink_ingress(context: TcContext) -> i32 {
         let mut skb = Skb::new(context.skb.skb);
         let walk = hook::uplink_ingress::walk(&mut skb, &Maps);
-        act(verdict::finish(Hook::UplinkIngress, walk, &skb, &Maps))
+        act(verdict::finish(Hook::UplinkIngress, walk, &skb, &Maps), &skb)
     }
 
     #[classifier]
     pub fn uplink_egress(context: TcContext) -> i32 {
         let mut skb = Skb::new(context.skb.skb);
         let walk = hook::uplink_egress::walk(&mut skb, &Maps);
-        act(verdict::finish(Hook::UplinkEgress, walk, &skb, &Maps))
+        act(verdict::finish(Hook::UplinkEgress, walk, &skb, &Maps), &skb)
     }
 
     /// In the driver. It reads across the fragments of a jumbo frame, and says so, or drivers would refuse it at a large

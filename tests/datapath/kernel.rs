@@ -107,7 +107,7 @@ impl Kernel {
         maps::fill(object, written, "LOCAL_ADDRS", model.local.iter().map(|address| (*address, 0_u32)));
         maps::fill(object, written, "SNAT_POOLS", model.pools.clone());
         maps::fill(object, written, "TIMEOUTS", model.timeouts.clone());
-        maps::fill(object, written, "UPLINKS", model.uplinks.iter().map(|ifindex| (*ifindex, 0_u32)));
+        maps::fill(object, written, "UPLINKS", model.uplinks.iter().map(|ifindex| (*ifindex, Addr::NONE)));
         let allowed = model.allowed.iter();
         let allowed = allowed.map(|(list, address, len)| (32 + len, AllowKey { list: *list, address: *address }));
         maps::fill_trie(object, written, "ALLOWED", allowed);

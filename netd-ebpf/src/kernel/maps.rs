@@ -41,9 +41,9 @@ static PUBLISHED: HashMap<PublishKey, Publish, PUBLISHED_MAX, LAZY> = HashMap::n
 /// The value is unused.
 #[btf_map]
 static LOCAL_ADDRS: HashMap<Addr, u32, LOCAL_ADDRS_MAX, LAZY> = HashMap::new();
-/// By interface index; the value is unused.
+/// By interface index: the gateway of its IPv6 default route where other uplinks have one too, else all zero.
 #[btf_map]
-static UPLINKS: HashMap<u32, u32, UPLINKS_MAX, LAZY> = HashMap::new();
+static UPLINKS: HashMap<u32, Addr, UPLINKS_MAX, LAZY> = HashMap::new();
 #[btf_map]
 static FLOWS: LruHashMap<FlowKey, Flow, FLOWS_MAX> = LruHashMap::new();
 /// By network.
@@ -106,6 +106,13 @@ macro_rules! value_of {
         // the agent's update is a new element, so what the reference points to does not change.
         unsafe { $map.get($key) }
     };
+}
+
+/// What `UPLINKS` says of an interface.
+#[inline(always)]
+pub fn gateway6(ifindex: u32) -> Option<&'static Addr> {
+    // SAFETY: the agent writes whole values, and an entry that is deleted meanwhile stays readable until the program ends.
+    UPLINKS.get_ptr(ifindex).map(|gateway| unsafe { &*gateway })
 }
 
 impl Tables for Maps {

@@ -2,6 +2,7 @@
 //!
 //! The only users of `aya_ebpf`, besides the entry points.
 
+mod forward;
 pub mod maps;
 pub mod skb;
 pub mod sock;

@@ -1,5 +1,6 @@
 //! How is a socket buffer a [`Frame`], and its namespace a [`Stack`]?
 
+use super::forward;
 use crate::frame::{Attempt, ChecksumOf, Frame, Readable, Refused, Route, Stack, Way, Wire};
 use crate::held::Held;
 use crate::parse::{ETHERNET_SIZE, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family};
@@ -17,9 +18,9 @@ use aya_ebpf::bindings::{
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{
     bpf_check_mtu, bpf_clone_redirect, bpf_csum_diff, bpf_csum_update, bpf_fib_lookup, bpf_get_prandom_u32,
-    bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_loop, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
-    bpf_sk_lookup_udp, bpf_sk_release, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail,
-    bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skc_lookup_tcp,
+    bpf_ktime_get_ns, bpf_l4_csum_replace, bpf_loop, bpf_redirect, bpf_redirect_peer, bpf_sk_lookup_udp,
+    bpf_sk_release, bpf_skb_adjust_room, bpf_skb_change_proto, bpf_skb_change_tail, bpf_skb_change_type,
+    bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skc_lookup_tcp,
 };
 use aya_ebpf::macros::btf_map;
 use core::mem::MaybeUninit;
@@ -31,7 +32,7 @@ use netd_common::publish::{TCP, UDP};
 /// `pkt_type` of a packet for this host (linux/if_packet.h).
 const PACKET_HOST: u32 = 0;
 const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+pub(super) const AF_INET6: u8 = 10;
 #[expect(clippy::cast_possible_wrap, reason = "a small constant; `try_from` is not const")]
 const FIB_PARAMS_SIZE: i32 = size_of::<FibParams>() as i32;
 /// The namespace of the program's device, for socket lookups (`BPF_F_CURRENT_NETNS`).
@@ -264,13 +265,13 @@ struct Arguments {
 static ARGUMENTS: PerCpuArray<Arguments, 1> = PerCpuArray::new();
 
 /// What [`fib`] returns.
-const FOUND: u32 = 0;
+pub(super) const FOUND: u32 = 0;
 const UNREACHABLE: u32 = 1;
 const NOT_FORWARDED: u32 = 2;
 
 /// Asks the host's routing, in a stack frame of its own.
 #[inline(never)]
-fn fib(skb: *mut __sk_buff, tuple: &FlowKey, way: &mut Way) -> u32 {
+pub(super) fn fib(skb: *mut __sk_buff, tuple: &FlowKey, way: &mut Way) -> u32 {
     let Some(arguments) = ARGUMENTS.get_ptr_mut(0) else { return UNREACHABLE };
     // SAFETY: this processor's own slot; a program runs to its end before another of this object does.
     let params = unsafe { &mut (*arguments).fib };
@@ -353,7 +354,7 @@ fn has_socket(skb: *mut __sk_buff, tuple: &FlowKey) -> bool {
 
 /// An IPv6 address as the kernel's structs hold it, in network order.
 #[inline(always)]
-const fn words(address: &Addr) -> [u32; 4] {
+pub(super) const fn words(address: &Addr) -> [u32; 4] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.bytes;
     [
         u32::from_ne_bytes([a, b, c, d]),
@@ -380,15 +381,14 @@ unsafe extern "C" fn turn<A: Attempt>(_index: u32, attempts: *mut A) -> i64 {
 /// What a TCX program returns for a verdict.
 #[inline(always)]
 #[must_use]
-pub fn act(verdict: Verdict) -> i32 {
+pub fn act(verdict: Verdict, skb: &Skb) -> i32 {
     // A redirect returns TCX_REDIRECT, or TCX_DROP where it cannot be.
     let action = match verdict {
         Verdict::Pass | Verdict::Keep => return tcx_action_base::TCX_NEXT,
         Verdict::Drop(_) | Verdict::Spent => return tcx_action_base::TCX_DROP,
         // SAFETY: the helper takes two numbers, whatever they are.
         Verdict::Deliver { ifindex } => unsafe { bpf_redirect_peer(ifindex, 0) },
-        // SAFETY: no parameters, of size 0, means that the kernel looks for the neighbour itself.
-        Verdict::Forward { ifindex } => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) },
+        Verdict::Forward { ifindex } => forward::forward(skb.skb, ifindex),
         // SAFETY: as `bpf_redirect_peer`.
         Verdict::Answer { ifindex } => unsafe { bpf_redirect(ifindex, 0) },
     };

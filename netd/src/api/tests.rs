@@ -147,6 +147,7 @@ impl World {
                 crate::kernel::facts::Uplink {
                     mtu: 1460,
                     addresses: ["198.18.0.1".parse().expect("an address")].into(),
+                    gateway6: None,
                 },
             )]
             .into(),

@@ -149,8 +149,8 @@ impl Datapath {
         self.for_each("LOCAL_ADDRS", |address, _: &u32| {
             target.local_addresses.insert(*address);
         })?;
-        self.for_each("UPLINKS", |ifindex, _: &u32| {
-            target.uplinks.insert(indexed_name(*ifindex, name_of));
+        self.for_each("UPLINKS", |ifindex, gateway: &Addr| {
+            target.uplinks.insert(indexed_name(*ifindex, name_of), *gateway);
         })?;
         self.for_each("TIMEOUTS", |network, timeouts| {
             target.timeouts.insert(*network, *timeouts);
@@ -194,7 +194,7 @@ impl Datapath {
             Op::RemoveFdb(network, mac) => self.remove::<_, fdb::FdbEntry>("FDB", &fdb_key(*network, *mac)),
             Op::RemoveLocalAddress(address) => self.remove::<_, u32>("LOCAL_ADDRS", address),
             Op::RemoveUplink(link) => match index_of(link) {
-                Ok(ifindex) => self.remove::<_, u32>("UPLINKS", &ifindex),
+                Ok(ifindex) => self.remove::<_, Addr>("UPLINKS", &ifindex),
                 Err(_) => Ok(()),
             },
             Op::PurgeFlows(selectors) => self.purge(selectors),
@@ -208,7 +208,7 @@ impl Datapath {
             Op::Renew(attachment) => {
                 self.attachments.renew(attachment, &|name| object::program_fd(&self.object, name), &index_of)
             }
-            Op::SetUplink(link) => self.insert("UPLINKS", index_of(link)?, 1_u32),
+            Op::SetUplink(link, gateway) => self.insert("UPLINKS", index_of(link)?, *gateway),
             Op::SetLocalAddress(address) => self.insert("LOCAL_ADDRS", *address, 1_u32),
             Op::SetPort(link, port) => self.insert("PORTS_BY_IF", index_of(link)?, port_value(port)),
             Op::SetFdb(network, mac, entry) => {

@@ -5,6 +5,7 @@ pub use crate::model::node::{Ipv6, NodeFacts, Uplink};
 use super::netlink::message::{Address, Device, Ipv6Conf, LOOPBACK, RouteEntry};
 use netlink_packet_route::route::RouteType;
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The facts, and the interfaces that should be uplinks and cannot be: they do not carry Ethernet frames, which is all
 /// that the programs can read.
@@ -41,6 +42,7 @@ impl NodeFacts {
         let uplink = |device: &Device| Uplink {
             mtu: device.mtu,
             addresses: foreign.iter().filter(|a| a.index == device.index).map(|a| a.network.ip()).collect(),
+            gateway6: gateway6(routes(), device.index),
         };
         // Gateways have their addresses on the loopback device.
         let ipv6 = match devices.iter().find(|device| device.index == LOOPBACK).and_then(|lo| lo.ipv6) {
@@ -58,6 +60,16 @@ impl NodeFacts {
     }
 }
 
+/// Of the main table first, then of those that rules lead to.
+fn gateway6<'a>(routes: impl Iterator<Item = &'a RouteEntry>, device: u32) -> Option<Ipv6Addr> {
+    let by_it = routes.filter(|route| route.is_default() && route.devices == [device]);
+    let gateways = by_it.filter_map(|route| match route.gateway {
+        Some(IpAddr::V6(gateway)) => Some(((!route.is_main(), route.table, route.metric), gateway)),
+        Some(IpAddr::V4(_)) | None => None,
+    });
+    gateways.min().map(|(_, gateway)| gateway)
+}
+
 /// Not those that the kernel makes for each address (local, broadcast, anycast, multicast).
 fn leads_away(kind: RouteType) -> bool {
     matches!(
@@ -69,7 +81,6 @@ fn leads_away(kind: RouteType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::IpAddr;
 
     fn device(index: u32, name: &str) -> Device {
         let veth = name.starts_with("nd");
@@ -137,9 +148,27 @@ mod tests {
         assert_eq!(probed.facts.uplinks.keys().collect::<Vec<_>>(), ["eth0", "eth1", "eth2"]);
         assert_eq!(
             probed.facts.uplinks["eth0"],
-            Uplink { mtu: 1500, addresses: BTreeSet::from([IpAddr::from([198, 18, 0, 5])]) }
+            Uplink { mtu: 1500, addresses: BTreeSet::from([IpAddr::from([198, 18, 0, 5])]), gateway6: None }
         );
         assert_eq!(probed.not_ethernet, BTreeSet::from(["wg0".to_owned()]));
+    }
+
+    #[test]
+    fn an_uplink_is_left_by_the_gateway_of_its_best_default_route() {
+        let by = |gateway: &str, table, metric| RouteEntry {
+            gateway: Some(gateway.parse().expect("a literal")),
+            table,
+            metric,
+            ..route("::/0", &[2], false)
+        };
+        let routes = [by("fe80::1", 100, 0), by("fe80::2", 254, 300), by("fe80::3", 254, 200)];
+        let gateway = |routes: &[RouteEntry]| {
+            let facts = NodeFacts::from_kernel(&[device(2, "eth0")], &[], routes, &[]).facts;
+            facts.uplinks["eth0"].gateway6.map(|gateway| gateway.to_string())
+        };
+        assert_eq!(gateway(&routes).as_deref(), Some("fe80::3"));
+        assert_eq!(gateway(&routes[..1]).as_deref(), Some("fe80::1"));
+        assert_eq!(gateway(&[route("::/0", &[2], false)]), None);
     }
 
     #[test]

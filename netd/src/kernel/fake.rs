@@ -73,7 +73,7 @@ impl Fake {
             Op::Attach(
                 Attachment::UplinkIngress(name) | Attachment::UplinkEgress(name) | Attachment::XdpGuard(name),
             )
-            | Op::SetUplink(name) => has_interface(name),
+            | Op::SetUplink(name, _) => has_interface(name),
             Op::RemovePublish(_)
             | Op::RemoveEndpoint(_)
             | Op::RemovePort(_)

@@ -99,7 +99,7 @@ impl Linux {
             | Op::RemoveUplink(_)
             | Op::Detach(_)
             | Op::Attach(_)
-            | Op::SetUplink(_)
+            | Op::SetUplink(..)
             | Op::SetLocalAddress(_)
             | Op::SetPort(..)
             | Op::SetFdb(..)
@@ -193,7 +193,7 @@ fn describe(op: &Op) -> String {
         Op::OpenNames(path) => format!("answer names in {}", path.display()),
         Op::CloseNames(path) => format!("answer no names in {}", path.display()),
         Op::RemoveUplink(name) => format!("remove uplink {name}"),
-        Op::SetUplink(name) => format!("set uplink {name}"),
+        Op::SetUplink(name, _) => format!("set uplink {name}"),
         Op::PurgeFlows(_) | Op::PurgeSources(_) => "purge flows".to_owned(),
         Op::SetTimeouts(network, _) => format!("set timeouts of network {network}"),
         Op::RemoveTimeouts(network) => format!("remove timeouts of network {network}"),

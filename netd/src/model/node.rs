@@ -4,7 +4,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What was probed of the host's network namespace. netd's own links, routes and gateway addresses are not in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,4 +71,6 @@ pub struct Uplink {
     /// Bytes.
     pub mtu: u32,
     pub addresses: BTreeSet<IpAddr>,
+    /// The gateway of its best IPv6 default route.
+    pub gateway6: Option<Ipv6Addr>,
 }

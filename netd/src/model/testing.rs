@@ -12,7 +12,10 @@ use std::net::IpAddr;
 pub fn facts() -> NodeFacts {
     let address = "198.18.0.1".parse().unwrap();
     NodeFacts {
-        uplinks: BTreeMap::from([("eth0".to_owned(), Uplink { mtu: 1500, addresses: BTreeSet::from([address]) })]),
+        uplinks: BTreeMap::from([(
+            "eth0".to_owned(),
+            Uplink { mtu: 1500, addresses: BTreeSet::from([address]), gateway6: None },
+        )]),
         addresses: BTreeSet::from([address, "127.0.0.1".parse().unwrap()]),
         routed: BTreeSet::from(["198.18.0.0/24".parse().unwrap()]),
         ipv6: Ipv6::Available,

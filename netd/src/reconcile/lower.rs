@@ -56,11 +56,19 @@ struct PoolSizes {
 fn lower_node(target: &mut Target, facts: &NodeFacts) {
     target.local_addresses.extend(facts.addresses.iter().map(|&address| Addr::from(address)));
     for name in facts.uplinks.keys() {
-        target.uplinks.insert(name.clone());
+        target.uplinks.insert(name.clone(), gateway6_of(facts, name));
         target.attachments.insert(Attachment::UplinkIngress(name.clone()));
         target.attachments.insert(Attachment::UplinkEgress(name.clone()));
     }
     target.attachments.extend(SOCK_ADDR_PROGRAMS.map(Attachment::SockAddr));
+}
+
+/// The gateway by which an uplink is left in IPv6; none where it is the only one with a default route, whose gateway the
+/// kernel finds by itself.
+fn gateway6_of(facts: &NodeFacts, uplink: &str) -> Addr {
+    let with_one = facts.uplinks.values().filter(|uplink| uplink.gateway6.is_some()).count();
+    let own = facts.uplinks.get(uplink).and_then(|uplink| uplink.gateway6);
+    own.filter(|_| with_one > 1).map_or(Addr::NONE, |gateway| IpAddr::V6(gateway).into())
 }
 
 fn lower_network(target: &mut Target, network: &Network) {
@@ -223,7 +231,7 @@ fn lower_sources(target: &mut Target, state: &State) {
         return;
     }
     // A container's own link is never guarded, whatever the configuration calls an uplink: XDP slows a veth down.
-    let guarded = target.uplinks.iter().filter(|name| !target.links.contains_key(*name));
+    let guarded = target.uplinks.keys().filter(|name| !target.links.contains_key(*name));
     target.attachments.extend(guarded.cloned().map(Attachment::XdpGuard));
 }
 
@@ -431,6 +439,22 @@ mod tests {
             ("4.0 198.18.0.1, 6.0 2001:db8::1, 4.1 198.18.0.7".to_owned(), (2, 1)),
             "indexes have no gap"
         );
+    }
+
+    #[test]
+    fn uplinks_tell_their_ipv6_gateway_where_there_are_several() {
+        let uplink = |gateway: &str| crate::model::node::Uplink {
+            mtu: 1500,
+            addresses: [].into(),
+            gateway6: gateway.parse().ok(),
+        };
+        let told = |uplinks: &[(&str, &str)]| {
+            let uplinks = uplinks.iter().map(|(name, gateway)| ((*name).to_owned(), uplink(gateway))).collect();
+            let target = lower(&state(), &NodeFacts { uplinks, ..facts() }, Path::new("/run/netns"));
+            target.uplinks.into_values().map(|gateway| IpAddr::from(gateway).to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[("a", "fe80::1"), ("b", "fe80::2"), ("c", "")]), ["fe80::1", "fe80::2", "::"]);
+        assert_eq!(told(&[("a", "fe80::1"), ("c", "")]), ["::", "::"]);
     }
 
     #[test]

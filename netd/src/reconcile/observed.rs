@@ -61,7 +61,7 @@ impl Observed {
             Op::AddGateway(gateway) => drop(now.gateways.insert(*gateway)),
             Op::SetRoute(prefix, route) => drop(now.routes.insert(*prefix, route.clone())),
             Op::Attach(attachment) => drop(now.attachments.insert(attachment.clone())),
-            Op::SetUplink(name) => drop(now.uplinks.insert(name.clone())),
+            Op::SetUplink(name, gateway) => drop(now.uplinks.insert(name.clone(), *gateway)),
             Op::SetLocalAddress(address) => drop(now.local_addresses.insert(*address)),
             Op::SetPort(link, port) => drop(now.ports.insert(link.clone(), port.clone())),
             Op::SetFdb(network, mac, entry) => drop(now.fdb.insert((*network, *mac), entry.clone())),

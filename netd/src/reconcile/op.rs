@@ -38,7 +38,8 @@ pub enum Op {
     Attach(Attachment),
     SetTimeouts(u32, Timeouts),
     SetPooled(PoolKey, Addr),
-    SetUplink(LinkName),
+    /// With the gateway of IPv6, where the programs need it.
+    SetUplink(LinkName, Addr),
     /// Listen in a namespace as its name server, and turn its programs there.
     OpenNames(PathBuf),
     SetLocalAddress(Addr),
@@ -113,7 +114,7 @@ impl Op {
             Self::ConfigureLink(..) | Self::AddGateway(_) | Self::SetRoute(..) => Phase::Configure,
             Self::SetTimeouts(..) | Self::SetPooled(..) => Phase::Provide,
             Self::SetPort(..) | Self::Attach(_) => Phase::Attach,
-            Self::SetUplink(_)
+            Self::SetUplink(..)
             | Self::OpenNames(_)
             | Self::SetLocalAddress(_)
             | Self::SetFdb(..)

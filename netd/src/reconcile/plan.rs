@@ -100,7 +100,7 @@ fn remove_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Link
     ops.extend(stale.map(|link| Op::RemovePort(link.clone())));
     let stale = removed(&target.fdb, &now.fdb, |_, entry| links.renews(&entry.link));
     ops.extend(stale.map(|&(network, mac)| Op::RemoveFdb(network, mac)));
-    ops.extend(now.uplinks.difference(&target.uplinks).map(|name| Op::RemoveUplink(name.clone())));
+    ops.extend(removed(&target.uplinks, &now.uplinks, |_, _| false).map(|name| Op::RemoveUplink(name.clone())));
     ops.extend(now.names.difference(&target.names).cloned().map(Op::CloseNames));
 }
 
@@ -157,7 +157,8 @@ fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
 
 /// Endpoints and published ports last: what is announced answers.
 fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
-    ops.extend(target.uplinks.difference(&now.uplinks).map(|name| Op::SetUplink(name.clone())));
+    let uplinks = upserted(&target.uplinks, &now.uplinks, |_, _| false);
+    ops.extend(uplinks.map(|(name, gateway)| Op::SetUplink(name.clone(), *gateway)));
     // One that listens in a namespace of the same path that is gone does not listen in the new one.
     let is_other = |path: &PathBuf| target.namespaces.contains(path) != now.namespaces.contains(path);
     let deaf = target.names.iter().filter(|path| !now.names.contains(*path) || is_other(path));

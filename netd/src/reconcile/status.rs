@@ -127,7 +127,7 @@ impl Owners {
                 }
                 Attachment::SockAddr(_) => Object::Node,
             }),
-            Op::RemoveUplink(name) | Op::SetUplink(name) => Some(Object::Uplink(name.clone())),
+            Op::RemoveUplink(name) | Op::SetUplink(name, _) => Some(Object::Uplink(name.clone())),
             Op::Block(_) | Op::Unblock(_) => Some(Object::BlockList),
             Op::RemoveLocalAddress(_) | Op::SetLocalAddress(_) | Op::PurgeFlows(_) | Op::PurgeSources(_) => {
                 Some(Object::Node)

@@ -42,8 +42,8 @@ pub struct Target {
     /// `BLOCKED`, as [`Self::allowed`].
     pub blocked: Prefixes,
     pub local_addresses: BTreeSet<Addr>,
-    /// Names of the interfaces whose index `UPLINKS` holds.
-    pub uplinks: BTreeSet<LinkName>,
+    /// `UPLINKS`, by name: the gateway of IPv6, where the programs need it.
+    pub uplinks: BTreeMap<LinkName, Addr>,
     /// By network, of those that have their own.
     pub timeouts: BTreeMap<u32, Timeouts>,
     /// `SNAT_POOLS`; a network's indexes of each family run from 0 without a gap.

@@ -73,12 +73,12 @@ fn short(ops: &[Op]) -> Vec<String> {
         Op::Unblock(prefixes) => format!("Unblock {prefixes:?}"),
         Op::RemoveLocalAddress(address) => format!("RemoveLocalAddress {}", IpAddr::from(*address)),
         Op::SetLocalAddress(address) => format!("SetLocalAddress {}", IpAddr::from(*address)),
+        Op::SetUplink(link, _) => format!("SetUplink {link}"),
         Op::RemoveUplink(_)
         | Op::Detach(_)
         | Op::DeleteGateway(_)
         | Op::AddGateway(_)
         | Op::Attach(_)
-        | Op::SetUplink(_)
         | Op::SetTimeouts(..)
         | Op::RemoveTimeouts(_)
         | Op::Renew(_) => format!("{op:?}"),
@@ -217,7 +217,7 @@ fn uplinks_are_followed() {
             "Detach(UplinkEgress(\"eth0\"))",
             "Attach(UplinkIngress(\"eth1\"))",
             "Attach(UplinkEgress(\"eth1\"))",
-            "SetUplink(\"eth1\")",
+            "SetUplink eth1",
         ]
     );
 }
@@ -413,7 +413,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
         (btree_map(address().prop_map(IpNetwork::from), route, 0..4), btree_set(attachment(), 0..5)),
         (btree_map(endpoint_key, endpoint, 0..4), btree_map(name(), port(), 0..4)),
         (btree_map((1..3_u32, mac()), fdb, 0..4), btree_map(publish_key, publish, 0..3)),
-        (btree_set(address().prop_map(Addr::from), 0..3), btree_set(name(), 0..3)),
+        (btree_set(address().prop_map(Addr::from), 0..3), btree_map(name(), address().prop_map(Addr::from), 0..3)),
         (btree_map(0..3_u32, timeouts, 0..3), btree_map(pool_key, address().prop_map(Addr::from), 0..3)),
         (btree_map(1..4_u32, prefixes(1), 0..3), prefixes(0)),
     )
