@@ -159,6 +159,25 @@ fn o11_sctp_keeps_its_port() {
 }
 
 #[test]
+fn o11_sctp_to_a_published_port() {
+    let (world, web) = dual();
+    world.netctl_ok(["publish", "web", "5000:5000/sctp"]);
+    let (inside, outside) = (Wire::open(&web.place, "eth0"), Wire::open(&world.outside, OUTLINK));
+    let host_mac = Wire::open(&world.host, UPLINK).mac;
+    let packet = |from: u16, to: u16| {
+        [&from.to_be_bytes()[..], &to.to_be_bytes(), &[0, 0, 0, 7, 0xde, 0xad, 0xbe, 0xef], MARK].concat()
+    };
+    for [container, far, host] in families(&web) {
+        outside.send_to(host_mac, &Ip::new(far, host).packet(SCTP, &packet(5001, 5000)));
+        let seen = marked(&inside, SCTP, "an association from the outside");
+        assert!(seen.ends_with(&packet(5001, 5000)), "{seen:02x?}");
+        assert_eq!((source(&seen), destination(&seen)), (far, container));
+        inside.send_to(gateway_mac(&web), &Ip::new(container, far).packet(SCTP, &packet(5000, 5001)));
+        assert_eq!(source(&marked(&outside, SCTP, "the answer")), host);
+    }
+}
+
+#[test]
 fn o11_gre_and_esp_stay_inside() {
     let (world, web) = dual();
     let peer = world.container("peer", ["--network", "dual"]);

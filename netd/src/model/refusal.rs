@@ -149,7 +149,7 @@ pub enum Refusal {
     )]
     LinkLocal { address: IpAddr },
 
-    #[error("{what} is not supported yet: {why}")]
+    #[error("{what} is not supported: {why}")]
     Unsupported { what: String, why: &'static str },
 
     #[error("{option} is given more than {most} times; leave some out")]

@@ -69,7 +69,7 @@ pub struct Create {
     /// A network namespace that is there already [default: netd makes /run/netns/NAME]
     #[arg(long, value_name = "PATH")]
     netns: Option<PathBuf>,
-    #[arg(short, long, value_name = "SPEC", help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp]; repeatable")]
+    #[arg(short, long, value_name = "SPEC", help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp|/sctp]; repeatable")]
     publish: Vec<PortMap>,
     /// Name server for names that are not of its networks [default: those of this host]; repeatable
     #[arg(long, value_name = "IP")]

@@ -20,7 +20,7 @@ pub struct Publish {
     #[arg(
         required = true,
         value_name = "SPEC",
-        help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp]; with no HOSTPORT, or 0, netd picks one and prints it"
+        help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp|/sctp]; with no HOSTPORT, or 0, netd picks one and prints it"
     )]
     ports: Vec<PortMap>,
     /// Only for clients with these addresses; repeatable. Without it everybody may come. Of a port that is published

@@ -137,8 +137,10 @@ impl State {
     fn host_ip(&self, map: &PortMap, context: &Context) -> Result<IpAddr, Refusal> {
         match map.protocol {
             Protocol::Tcp | Protocol::Udp => {}
+            Protocol::Sctp if map.host_port == Some(map.container_port) => {}
             Protocol::Sctp => {
-                let why = "the datapath does not translate SCTP; publish tcp or udp";
+                let why =
+                    "the checksum of SCTP covers its ports; publish the container's port as the same port of the host";
                 return Err(Refusal::Unsupported { what: format!("publishing {map}"), why });
             }
         }

@@ -166,7 +166,7 @@ fn containers_are_refused_with_exact_words() {
         (
             on("new", &["container:web"]),
             "unsupported",
-            "network \"container:web\" is not supported yet: a container cannot share another's namespace; use a network",
+            "network \"container:web\" is not supported: a container cannot share another's namespace; use a network",
         ),
         (
             ip("10.209.0.2"),
@@ -676,16 +676,17 @@ fn ports_are_published_like_bind_would() {
             "fe80::1 is a link-local address, which means nothing without its interface; name another address of the host, or none",
         ),
         (
-            "80:80/sctp",
+            "8080:80/sctp",
             "unsupported",
-            "publishing 80:80/sctp is not supported yet: the datapath does not translate SCTP; publish tcp or udp",
+            "publishing 8080:80/sctp is not supported: the checksum of SCTP covers its ports; \
+             publish the container's port as the same port of the host",
         ),
     ] {
         assert_eq!(refused(&state, &publish("web", &[spec])), (code, text.to_owned()));
     }
     assert_eq!(refused(&state, &publish("wbe", &["80"])).0, "unknown_container");
     // A gateway and any loopback address are the host's own too.
-    after(state, &[publish("web", &["10.208.0.1:80:80", "127.9.9.9:80:80"])]);
+    after(state, &[publish("web", &["10.208.0.1:80:80", "127.9.9.9:80:80", "80:80/sctp"])]);
 }
 
 #[test]
