@@ -75,14 +75,13 @@ impl Forwarder {
         server: SocketAddr,
         line: &mut Option<(UdpSocket, Vec<u8>)>,
     ) -> io::Result<Vec<u8>> {
-        let (socket, asked) = match line {
-            Some(line) => line,
-            None => {
-                let any = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-                let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
-                socket.connect(server).await?;
-                line.insert((socket, self.renumbered(question)?))
-            }
+        let (socket, asked) = if let Some(line) = line {
+            line
+        } else {
+            let any = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+            socket.connect(server).await?;
+            line.insert((socket, self.renumbered(question)?))
         };
         socket.send(asked).await?;
         // One more than is taken: a longer one is known as such.
@@ -108,9 +107,8 @@ impl Forwarder {
                 }
                 Err(_late) => return None,
             },
-            Transport::Tcp => answer,
             Transport::Udp if answer.len() > question.forward.limit => cut(question, answer),
-            Transport::Udp => answer,
+            Transport::Udp | Transport::Tcp => answer,
         };
         Some(own_number(question, answer))
     }
