@@ -164,7 +164,7 @@ fn reversed(name: &Name) -> Option<IpAddr> {
 /// In lower case, with dots between the labels; none when a label has what no name of netd has.
 fn plain(name: &Name) -> Option<String> {
     let mut text = String::with_capacity(name.len());
-    for label in name.iter() {
+    for label in name {
         if !label.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'.') {
             return None;
         }

@@ -44,18 +44,18 @@ impl Forwarder {
         let end = Instant::now() + PATIENCE;
         let tries = ROUNDS * u32::try_from(servers.len()).unwrap_or(u32::MAX).max(1);
         let patience = PATIENCE / tries;
-        let mut sockets: Vec<Option<UdpSocket>> = servers.iter().map(|_| None).collect();
+        let mut lines: Vec<Option<(UdpSocket, Vec<u8>)>> = servers.iter().map(|_| None).collect();
         let mut last_resort = None;
         for _ in 0..ROUNDS {
-            for (server, socket) in servers.iter().zip(&mut sockets) {
-                let asked = self.ask_one(question, *server, socket);
+            for (server, line) in servers.iter().zip(&mut lines) {
+                let asked = self.ask_one(question, *server, line);
                 let until = end.min(Instant::now() + patience);
                 match timeout_at(until, asked).await {
                     Ok(Ok(answer)) if is_helpful(&answer) => return self.fitted(question, *server, answer, end).await,
                     Ok(Ok(answer)) => last_resort = Some(answer),
                     Ok(Err(error)) => {
                         tracing::debug!(%server, %error, "a server of others' names does not answer");
-                        *socket = None;
+                        *line = None;
                     }
                     // A late answer is taken in the second round.
                     Err(_late) => {}
@@ -68,29 +68,27 @@ impl Forwarder {
         last_resort.map(|answer| own_number(question, answer))
     }
 
-    /// The first time it asks; the second time, from the same socket, it asks again.
+    /// The first time from a socket of its own; the second time the same again, so that a late answer counts too.
     async fn ask_one(
         &self,
         question: &Question,
         server: SocketAddr,
-        socket: &mut Option<UdpSocket>,
+        line: &mut Option<(UdpSocket, Vec<u8>)>,
     ) -> io::Result<Vec<u8>> {
-        let socket = match socket {
-            Some(socket) => socket,
-            None => {
-                let any = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-                let fresh = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
-                fresh.connect(server).await?;
-                socket.insert(fresh)
-            }
+        let (socket, asked) = if let Some(line) = line {
+            line
+        } else {
+            let any = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+            socket.connect(server).await?;
+            line.insert((socket, self.renumbered(question)?))
         };
-        let asked = self.renumbered(question)?;
-        socket.send(&asked).await?;
+        socket.send(asked).await?;
         // One more than is taken: a longer one is known as such.
         let mut answer = vec![0; usize::from(UDP_SIZE_MAX) + 1];
         loop {
             let size = socket.recv(&mut answer).await?;
-            if answers(&asked, question.forward.question_size, answer.get(..size).unwrap_or_default()) {
+            if answers(asked, question.forward.question_size, answer.get(..size).unwrap_or_default()) {
                 answer.truncate(size);
                 return Ok(answer);
             }
@@ -109,9 +107,8 @@ impl Forwarder {
                 }
                 Err(_late) => return None,
             },
-            Transport::Tcp => answer,
             Transport::Udp if answer.len() > question.forward.limit => cut(question, answer),
-            Transport::Udp => answer,
+            Transport::Udp | Transport::Tcp => answer,
         };
         Some(own_number(question, answer))
     }

@@ -96,7 +96,9 @@ impl Server {
                 }
             }
         }
-        tasks.into_values().for_each(|task| task.abort());
+        for task in tasks.into_values() {
+            task.abort();
+        }
     }
 
     async fn serve(self: Arc<Self>, listener: Arc<Listener>) {

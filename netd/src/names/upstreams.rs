@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(read("nameserver fe80::1%lo\nnameserver fe80::2%7\n"), ["[fe80::1%1]:53", "[fe80::2%7]:53"]);
         assert_eq!(read("nameserver fe80::1%no-such\n"), ["127.0.0.1:53"], "its link is not there");
         assert_eq!(read(""), ["127.0.0.1:53"]);
-        let many: String = (1..9).map(|last| format!("nameserver 198.18.0.{last}\n")).collect();
-        assert_eq!(read(&many).len(), SERVERS_MAX);
+        let many: Vec<String> = (1..9).map(|last| format!("nameserver 198.18.0.{last}")).collect();
+        assert_eq!(read(&many.join("\n")).len(), SERVERS_MAX);
     }
 }

@@ -89,7 +89,7 @@ impl Keep {
 
     /// Gives all of them anew when the keeper is gone.
     pub fn revive<'a>(&mut self, listeners: impl Iterator<Item = &'a Arc<Listener>>) {
-        if self.connection.as_ref().is_some_and(|connection| is_closed(connection)) {
+        if self.connection.as_ref().is_some_and(is_closed) {
             self.lost(&io::ErrorKind::ConnectionReset.into());
         }
         listeners.for_each(|listener| self.keep(listener));
