@@ -9,7 +9,7 @@ use netd::kernel::netns::{self, Files};
 use netd::kernel::sockets::{self, Connected};
 use netd::model::command::NamespaceAt;
 use netd::model::mac::Mac;
-use netd::reconcile::target::{Link, Route, Target};
+use netd::reconcile::target::{Link, LinkKind, Route, Target};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::cell::Cell;
@@ -101,7 +101,7 @@ impl Host {
                 namespace: self.path(name),
                 interface: "eth0".into(),
                 mac: [2, 0x42, 10, 208, 0, number + 1],
-                gateway_mac: [2, 0x42, 10, 208, 0, 1],
+                kind: LinkKind::Veth { gateway_mac: [2, 0x42, 10, 208, 0, 1] },
                 mtu: 1400,
                 addresses: BTreeSet::from([network(&format!("10.208.0.{}/24", number + 1))]),
                 ipv6: false,

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::kernel::facts::{Ipv6, NodeFacts};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{mounts, probe, process};
+use crate::model::parent::LinkDriver;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -133,7 +134,24 @@ fn features(root: bool) -> Vec<Finding> {
             ),
         )),
     }
+    findings.extend(LinkDriver::ALL.map(|driver| link_driver(driver, Netlink::has_driver(driver))));
     findings
+}
+
+fn link_driver(driver: LinkDriver, found: io::Result<bool>) -> Finding {
+    let (has, lacks) = match driver {
+        LinkDriver::Macvlan => ("networks may have the driver macvlan", "networks of the driver macvlan are refused"),
+        LinkDriver::Ipvlan => ("networks may have the driver ipvlan", "networks of the driver ipvlan are refused"),
+        LinkDriver::Vlan => (
+            "netd makes the VLAN sub-interfaces that networks name as their parent",
+            "a parent such as eth0.20 is refused where it is not there",
+        ),
+    };
+    match found {
+        Ok(true) => Finding::ok(driver.name(), has),
+        Ok(false) => Finding::new(driver.name(), Verdict::Reduced, format!("{lacks}: {driver}")),
+        Err(error) => Finding::new(driver.name(), Verdict::Unknown, format!("it cannot be tried: {error}")),
+    }
 }
 
 fn bpffs(path: &Path) -> Finding {

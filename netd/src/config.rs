@@ -110,6 +110,12 @@ impl Config {
         self.run_dir.join("netns")
     }
 
+    /// Where it is noted where the links are that leave no trace on the host.
+    #[must_use]
+    pub fn link_notes(&self) -> PathBuf {
+        self.run_dir.join("links")
+    }
+
     /// Where the files are that containers see in place of the host's.
     #[must_use]
     pub fn container_files(&self) -> PathBuf {

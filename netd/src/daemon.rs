@@ -22,6 +22,7 @@ use crate::reconcile::run::{Wiring, run as reconcile};
 use crate::reconcile::status::Status;
 use crate::store::{Store, WriteError};
 use crate::{notify, shortage};
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, create_dir_all};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -132,6 +133,7 @@ pub fn open_machine(config: &Config, server: mpsc::Sender<names::Change>) -> Res
         },
         netns_dir: config.netns_dir.clone(),
         netns_notes: config.netns_notes(),
+        link_notes: config.link_notes(),
         uplinks: config.uplinks.clone(),
         names: names::Options { keeper: config.keeper(), program: None, server },
     })
@@ -273,6 +275,7 @@ fn install_builtins(store: &Store, machine: &Machine, facts: NodeFacts) -> Resul
         facts,
         host_sockets: machine.bound_sockets().map_err(DaemonError::io("the host's sockets"))?,
         namespaces: machine.namespaces().map_err(DaemonError::io("the namespaces"))?,
+        missing_drivers: BTreeSet::new(),
         given_namespace: NamespaceAt::Nothing,
     };
     store.write(&Command::InstallBuiltins, &context)?;

@@ -10,10 +10,12 @@ use super::host::Host;
 use super::view::View;
 use crate::kernel::facts::NodeFacts;
 use crate::model::command::{Command, ContainerSpec, Context, NamespaceAt, Refusal};
+use crate::model::parent::LinkDriver;
 use crate::model::port_map::PortMap;
 use crate::model::state::{PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use crate::store::WriteError;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -82,12 +84,13 @@ impl<H: Host> Api<H> {
         let context = Context {
             now: jiff::Timestamp::now(),
             entropy: self.host.entropy().map_err(|source| Error::Host { what: "randomness", source })?,
-            facts: NodeFacts::clone(&self.facts.borrow()),
+            facts: self.facts_for(command)?,
             host_sockets: self
                 .host
                 .bound_sockets()
                 .map_err(|source| Error::Host { what: "the host's sockets", source })?,
             namespaces: self.host.namespaces().map_err(|source| Error::Host { what: "the namespaces", source })?,
+            missing_drivers: self.missing_drivers(command)?,
             given_namespace: match command {
                 Command::CreateContainer(ContainerSpec { netns: Some(path), .. }) => self.host.namespace_at(path),
                 _ => NamespaceAt::Nothing,
@@ -102,6 +105,32 @@ impl<H: Host> Api<H> {
         drop(only_one);
         self.write_files(&before, &after).map_err(|source| Error::Host { what: "the container's files", source })?;
         Ok(Changed { before, after })
+    }
+
+    /// What this node is. An interface that somebody has made a moment ago, and its addresses, count at once for a network on
+    /// its wire: its addresses are set aside when it is made.
+    fn facts_for(&self, command: &Command) -> Result<NodeFacts, Error> {
+        let mut facts = NodeFacts::clone(&self.facts.borrow());
+        if let Command::CreateNetwork(spec) = command
+            && !spec.link_drivers().is_empty()
+        {
+            let now = self.host.node().map_err(|source| Error::Host { what: "the host's interfaces", source })?;
+            facts.interfaces = now.interfaces;
+            facts.addresses = now.addresses;
+        }
+        Ok(facts)
+    }
+
+    fn missing_drivers(&self, command: &Command) -> Result<BTreeSet<LinkDriver>, Error> {
+        let Command::CreateNetwork(spec) = command else { return Ok(BTreeSet::new()) };
+        let mut missing = BTreeSet::new();
+        for driver in spec.link_drivers() {
+            let found = self.host.has_driver(driver);
+            if !found.map_err(|source| Error::Host { what: "the kernel's drivers", source })? {
+                missing.insert(driver);
+            }
+        }
+        Ok(missing)
     }
 
     /// A refusal, with what only the machine knows: which process has the port.

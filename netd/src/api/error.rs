@@ -99,6 +99,8 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::NeedsNetwork { .. }
         | Refusal::NetworkStandsAlone { .. }
         | Refusal::NetworkTwice { .. }
+        | Refusal::NoParent { .. }
+        | Refusal::MacOfParent { .. }
         | Refusal::NoSubnet { .. }
         | Refusal::OtherFamily { .. }
         | Refusal::LinkLocal { .. }
@@ -117,6 +119,9 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::SubnetOverlaps { .. }
         | Refusal::SubnetsUsedUp { .. }
         | Refusal::Ipv6Unavailable { .. }
+        | Refusal::NoDriver { .. }
+        | Refusal::ParentInUse { .. }
+        | Refusal::ParentTaken { .. }
         | Refusal::NetworkInUse { .. }
         | Refusal::BuiltinNetwork { .. }
         | Refusal::BlockListFull { .. }

@@ -2,10 +2,12 @@
 
 use crate::kernel::fill::{self, Fills, MapFill};
 use crate::kernel::flows::Reader;
+use crate::kernel::netlink::Netlink;
 use crate::kernel::traffic::{self, Traffic};
 use crate::kernel::{flows, guard, netns, sockets};
 use crate::model::command::{HostSocket, NamespaceAt};
-use crate::model::node::XdpMode;
+use crate::model::node::{NodeFacts, XdpMode};
+use crate::model::parent::LinkDriver;
 use netd_common::drop::{Counter, DropReason, Hook, Outcome};
 use netd_common::flow::{Flow, FlowKey};
 use netd_common::limits::SNAT_TRIES_BUCKETS;
@@ -39,6 +41,18 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
     fn namespaces(&self) -> io::Result<BTreeSet<String>>;
 
     fn namespace_at(&self, path: &Path) -> NamespaceAt;
+
+    /// What this node is now, but for its uplinks.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    fn node(&self) -> io::Result<NodeFacts>;
+
+    /// Whether the kernel has a driver.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    fn has_driver(&self, driver: LinkDriver) -> io::Result<bool>;
 
     /// Calls `each` for every flow, with its opener's entry, until it breaks off.
     ///
@@ -123,6 +137,14 @@ impl Host for Linux {
 
     fn namespace_at(&self, path: &Path) -> NamespaceAt {
         netns::namespace_at(path)
+    }
+
+    fn node(&self) -> io::Result<NodeFacts> {
+        Ok(Netlink::open()?.facts(&[])?.facts)
+    }
+
+    fn has_driver(&self, driver: LinkDriver) -> io::Result<bool> {
+        Netlink::has_driver(driver)
     }
 
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow) -> ControlFlow<()>) -> io::Result<()> {

@@ -5,7 +5,8 @@ use crate::files::Files;
 use crate::kernel::fill::MapFill;
 use crate::kernel::traffic::Traffic;
 use crate::model::command::{Command, Context, HostSocket, NamespaceAt};
-use crate::model::node::XdpMode;
+use crate::model::node::{Interface, XdpMode};
+use crate::model::parent::LinkDriver;
 use crate::model::state::{Protocol, PublishKey};
 use crate::reconcile::status::Object;
 use crate::shortage::Degree;
@@ -20,6 +21,7 @@ use netd_common::limits::SNAT_TRIES_BUCKETS;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -59,6 +61,16 @@ impl Host for Machine {
         // One that is asked for a second time has ended meanwhile.
         let is_gone = path.ends_with("mortal") && self.seen_mortal.swap(true, Ordering::Relaxed);
         if is_gone { NamespaceAt::Nothing } else { NamespaceAt::Other }
+    }
+
+    fn node(&self) -> io::Result<NodeFacts> {
+        let lan0 = Interface { mtu: 1400, mac: [2; 6] };
+        let addresses = [IpAddr::from([198, 19, 0, 7])].into();
+        Ok(NodeFacts { interfaces: [("lan0".to_owned(), lan0)].into(), addresses, ..NodeFacts::default() })
+    }
+
+    fn has_driver(&self, driver: LinkDriver) -> io::Result<bool> {
+        Ok(driver == LinkDriver::Macvlan)
     }
 
     fn flows(&self, each: &mut dyn FnMut(&FlowKey, &Flow) -> ControlFlow<()>) -> io::Result<()> {
@@ -160,6 +172,7 @@ impl World {
             facts: facts.clone(),
             host_sockets: BTreeSet::new(),
             namespaces: BTreeSet::new(),
+            missing_drivers: BTreeSet::new(),
             given_namespace: NamespaceAt::Other,
         };
         store.write(&Command::InstallBuiltins, &context).expect("the built-in networks");
@@ -294,6 +307,30 @@ async fn both_families_are_shown() {
     let record = world.create(json!({"name": "db", "networks": ["six"]})).await;
     let shown = ["ipv4", "ipv6", "gateway", "gateway6"].map(|field| record["endpoints"][0][field].clone());
     assert_eq!(shown, [Value::Null, "fd06::2/64".into(), "fd06::1".into(), "fd06::1".into()]);
+}
+
+#[tokio::test]
+async fn a_network_on_a_parent_is_judged_by_what_the_host_has_now() {
+    let world = World::new(Machine::default());
+    let lan = |name: &str, driver: &str, parent: &str| json!({"name": name, "driver": driver, "parent": parent, "subnets": ["198.19.0.0/24"]});
+    let (status, network) = world.ask("POST", "/v1/networks", lan("lan", "macvlan", "lan0")).await;
+    assert_eq!(
+        (status, &network["driver"], &network["parent"]),
+        (StatusCode::CREATED, &"macvlan".into(), &"lan0".into())
+    );
+    assert_eq!(network["subnets"][0]["aux_addresses"], json!({"host": "198.19.0.7"}));
+    let record = world.create(json!({"name": "web", "networks": ["lan"]})).await;
+    let shown = ["host_interface", "ipv4", "gateway"].map(|field| record["endpoints"][0][field].clone());
+    assert_eq!(shown, ["", "198.19.0.2/24", "198.19.0.1"]);
+    for (refused, code_of) in [
+        (lan("six", "ipvlan", "lan0"), (409, "no_driver")),
+        (lan("six", "macvlan", "lan0.20"), (409, "no_driver")),
+        (lan("six", "macvlan", "eth7"), (400, "no_parent")),
+        (lan("six", "macvlan", "lan0"), (409, "subnet_overlaps")),
+        (lan("six", "host", "lan0"), (400, "bad_network")),
+    ] {
+        assert_eq!(code(&world.ask("POST", "/v1/networks", refused.clone()).await), code_of, "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::events::{object_kind, publish_name};
 use crate::files::Paths;
 use crate::kernel::facts::NodeFacts;
 use crate::model::family::Family;
-use crate::model::state::{Container, Mode, Network, Publish, PublishKey, State};
+use crate::model::state::{Container, Endpoint, Mac, Mode, Network, Publish, PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use crate::shortage::{Degree, Shortage};
 use std::net::{IpAddr, Ipv6Addr};
@@ -33,18 +33,20 @@ impl View<'_> {
         let own = Object::Container(container.name.clone());
         let endpoints = container.endpoints.iter().map(|endpoint| {
             let network = self.state.networks.get(&endpoint.network);
+            let on_wire = network.and_then(|network| network.parent.as_ref());
             let gateway = |family| Some(network?.subnet(family)?.gateway);
             EndpointRecord {
                 network: endpoint.network.clone(),
                 interface: endpoint.interface.clone(),
-                host_interface: endpoint.host_interface.clone(),
+                // On a parent's wire there is nothing on the host.
+                host_interface: on_wire.map_or_else(|| endpoint.host_interface.clone(), |_| String::new()),
                 ipv4: endpoint.ipv4,
                 ipv6: endpoint.ipv6,
                 gateway: gateway(Family::V4).or_else(|| gateway(Family::V6)),
                 gateway6: gateway(Family::V6),
-                mac: endpoint.mac,
+                mac: self.mac(endpoint),
                 aliases: endpoint.aliases.clone(),
-                mtu: network.map_or_else(|| self.uplink_mtu(), |network| network.mtu(self.uplink_mtu())),
+                mtu: network.map_or_else(|| self.uplink_mtu(), |network| self.mtu(network)),
                 status: self.health(std::slice::from_ref(&own)),
             }
         });
@@ -114,7 +116,7 @@ impl View<'_> {
                     interface: endpoint.interface.clone(),
                     ipv4: endpoint.ipv4,
                     ipv6: endpoint.ipv6,
-                    mac: endpoint.mac,
+                    mac: self.mac(endpoint),
                     aliases: endpoint.aliases.clone(),
                 }
             })
@@ -134,7 +136,7 @@ impl View<'_> {
             icc: network.icc,
             masquerade: network.masquerade,
             mtu: network.mtu,
-            parent: None,
+            parent: network.parent.as_ref().map(|parent| parent.interface.clone()),
             labels: network.labels.clone(),
             options: network.options.clone(),
             created: network.created,
@@ -181,6 +183,18 @@ impl View<'_> {
             (None, Mode::Host) => PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
             (None, Mode::Bridge | Mode::None) => self.netns_dir.join(&container.name),
         }
+    }
+
+    /// That of the parent, where its containers have that.
+    fn mac(&self, endpoint: &Endpoint) -> Mac {
+        let parent = self.state.networks.get(&endpoint.network).and_then(|network| network.parent.as_ref());
+        let of_parent = parent.filter(|parent| parent.wire.has_parents_mac()).and_then(|parent| parent.on(self.facts));
+        of_parent.map_or(endpoint.mac, |interface| Mac(interface.mac))
+    }
+
+    fn mtu(&self, network: &Network) -> u32 {
+        let of_parent = network.parent.as_ref().and_then(|parent| parent.on(self.facts));
+        network.mtu(self.uplink_mtu(), of_parent.map(|interface| interface.mtu))
     }
 
     fn uplink_mtu(&self) -> u32 {

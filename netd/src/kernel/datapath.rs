@@ -240,6 +240,8 @@ impl Datapath {
             | Op::AddGateway(_)
             | Op::OpenNames(_)
             | Op::CloseNames(_)
+            | Op::SetVlan(..)
+            | Op::DeleteVlan(_)
             | Op::SetRoute(..) => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! How is it found out what this node is?
 
-pub use crate::model::node::{Ipv6, NodeFacts, Uplink};
+pub use crate::model::node::{Interface, Ipv6, NodeFacts, Uplink};
 
 use super::netlink::message::{Address, Device, Ipv6Conf, LOOPBACK, RouteEntry};
 use netlink_packet_route::route::RouteType;
@@ -50,11 +50,15 @@ impl NodeFacts {
             Some(Ipv6Conf { disabled: true, .. }) => Ipv6::Disabled,
             Some(Ipv6Conf { disabled: false, .. }) => Ipv6::Available,
         };
+        let interfaces = devices.iter().filter(|device| device.ethernet && !device.is_ours() && !device.is_our_vlan());
         let facts = Self {
             uplinks: ethernet.into_iter().map(|device| (device.name.clone(), uplink(device))).collect(),
             addresses: foreign.iter().map(|address| address.network.ip()).collect(),
             routed: routes().filter(|route| !route.is_default()).map(|route| route.destination).collect(),
             ipv6,
+            interfaces: interfaces
+                .map(|device| (device.name.clone(), Interface { mtu: device.mtu, mac: device.mac }))
+                .collect(),
         };
         Probed { facts, not_ethernet: other.into_iter().map(|device| device.name.clone()).collect() }
     }

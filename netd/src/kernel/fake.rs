@@ -2,7 +2,7 @@
 //!
 //! Holds what the steps put in, in the vocabulary of `Target`, and fails where it is told to. It knows the few rules of
 //! Linux that the order of steps rests on: a link needs its namespace and dies with it, and what stands on a link, or
-//! names it in a map, needs the link.
+//! names it in a map, needs the link; what is on the wire of an interface needs that.
 //!
 //! Not modelled: flows and what purging them does; packets; link state; everything that is not netd's; names that are
 //! taken; map limits; the notes that tell netd's namespaces from others'; routes that vanish with their source address.
@@ -61,7 +61,13 @@ impl Fake {
         let has_interface = |name: &str| self.facts.uplinks.contains_key(name);
         match op {
             Op::CreateNamespace(path) => !self.their_namespaces.contains(path),
-            Op::CreateLink(_, link) => self.has_namespace(&link.namespace),
+            Op::SetVlan(_, vlan) => self.facts.interfaces.contains_key(&vlan.of),
+            Op::CreateLink(_, link) => {
+                let has_parent = |parent: &String| {
+                    self.facts.interfaces.contains_key(parent) || self.content.0.vlans.contains_key(parent)
+                };
+                self.has_namespace(&link.namespace) && link.kind.parent().is_none_or(has_parent)
+            }
             Op::ConfigureLink(name, link) => has_link(name) && self.has_namespace(&link.namespace),
             Op::SetRoute(_, Route::Endpoint { link, source, .. }) => {
                 has_link(link) && self.content.0.gateways.contains(source)
@@ -87,6 +93,7 @@ impl Fake {
             | Op::DeleteRoute(_)
             | Op::DeleteGateway(_)
             | Op::DeleteLink(_)
+            | Op::DeleteVlan(_)
             | Op::DeleteNamespace(_)
             | Op::AddGateway(_)
             | Op::SetRoute(_, Route::Unreachable)

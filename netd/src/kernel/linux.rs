@@ -9,7 +9,7 @@ use super::{Error, Kernel};
 use crate::kernel::facts::NodeFacts;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::op::{FlowSelector, Op};
-use crate::reconcile::target::{Attachment, Target};
+use crate::reconcile::target::{Attachment, Link, Target};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,8 @@ pub struct Options {
     /// Folder of the notes which namespaces netd made, `<run dir>/netns`. On the same tmpfs as the namespaces or another:
     /// a note of a former boot counts for nothing.
     pub netns_notes: PathBuf,
+    /// Folder of the notes where the links are that leave no trace on the host, `<run dir>/links`.
+    pub link_notes: PathBuf,
     /// Names of the uplinks; empty: the interfaces of the default routes.
     pub uplinks: Vec<String>,
     pub names: names::Options,
@@ -42,11 +44,11 @@ impl Linux {
     /// `changed` is told whenever netlink says that something which netd cares about has changed, in the host's
     /// namespace or in a container's. The host's namespace is that of the calling thread.
     pub fn open(options: Options, changed: tokio::sync::mpsc::Sender<()>) -> Result<Self, Error> {
-        let Options { datapath, netns_dir: netns, netns_notes: notes, uplinks, names } = options;
+        let Options { datapath, netns_dir: netns, netns_notes: notes, link_notes, uplinks, names } = options;
         Ok(Self {
             // First, so that no change after the first look goes unheard.
             _watch: Watch::open(changed.clone()).map_err(Error::of("listen to netlink"))?,
-            netlink: Netlink::open().map_err(Error::of("open netlink"))?,
+            netlink: Netlink::open().map_err(Error::of("open netlink"))?.noting(&link_notes),
             datapath: Datapath::open(&datapath).map_err(Error::of("open the datapath"))?,
             made: Made { netns, notes },
             names: Names::open(names, changed).map_err(Error::of("take back the name servers"))?,
@@ -70,6 +72,8 @@ impl Linux {
                 self.netlink.delete_link(name)?;
                 index.map_or(Ok(()), |index| self.datapath.forget_interface(index))
             }
+            Op::SetVlan(name, vlan) => self.netlink.set_vlan(name, vlan),
+            Op::DeleteVlan(name) => self.netlink.delete_vlan(name),
             Op::AddGateway(gateway) => self.netlink.add_gateway(*gateway),
             Op::DeleteGateway(gateway) => self.netlink.delete_gateway(*gateway),
             Op::SetRoute(prefix, route) => self.netlink.set_route(*prefix, route),
@@ -173,8 +177,10 @@ fn describe(op: &Op) -> String {
     match op {
         Op::CreateNamespace(path) => format!("create namespace {}", path.display()),
         Op::DeleteNamespace(path) => format!("delete namespace {}", path.display()),
-        Op::CreateLink(name, link) => format!("create link {name} into {}", link.namespace.display()),
-        Op::ConfigureLink(name, link) => format!("configure link {name} into {}", link.namespace.display()),
+        Op::SetVlan(name, vlan) => format!("set {name}, VLAN {} of {}", vlan.id, vlan.of),
+        Op::DeleteVlan(name) => format!("delete VLAN {name}"),
+        Op::CreateLink(name, link) => format!("create link {name} into {}", on(link)),
+        Op::ConfigureLink(name, link) => format!("configure link {name} into {}", on(link)),
         Op::DeleteLink(name) => format!("delete link {name}"),
         Op::AddGateway(gateway) => format!("add gateway {gateway}"),
         Op::DeleteGateway(gateway) => format!("delete gateway {gateway}"),
@@ -210,6 +216,11 @@ fn describe(op: &Op) -> String {
         Op::Detach(attachment) => format!("detach {attachment:?}"),
         Op::Renew(attachment) => format!("renew {attachment:?}"),
     }
+}
+
+fn on(link: &Link) -> String {
+    let parent = link.kind.parent().map(|parent| format!(" on {parent}")).unwrap_or_default();
+    format!("{}{parent}", link.namespace.display())
 }
 
 fn publish(key: &netd_common::publish::PublishKey) -> String {

@@ -2,10 +2,11 @@
 
 use super::naming::{ExtraHost, ResolverOption, SearchDomain};
 use super::node::NodeFacts;
+use super::parent::LinkDriver;
 use super::port_map::PortMap;
 use super::prefix::Prefix;
 pub use super::refusal::Refusal;
-use super::state::{Mac, Protocol};
+use super::state::{Driver, Mac, Protocol};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +93,13 @@ pub struct ContainerSpec {
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
     pub name: String,
+    /// Bridge, macvlan or ipvlan.
+    #[serde(default)]
+    pub driver: Driver,
+    /// The interface of the host on whose wire the containers are, of macvlan and ipvlan; one like `eth0.20` is made where
+    /// it is missing.
+    #[serde(default)]
+    pub parent: Option<String>,
     /// At most one of each family. None of IPv4: an automatic /24, unless all that is asked for is one of IPv6.
     #[serde(default)]
     pub subnets: Vec<IpNetwork>,
@@ -130,6 +138,8 @@ pub struct Context {
     pub host_sockets: BTreeSet<HostSocket>,
     /// Namespace files that stand in the netns folder already: such names are not taken over.
     pub namespaces: BTreeSet<String>,
+    /// Of the drivers that the command needs, those that the kernel lacks.
+    pub missing_drivers: BTreeSet<LinkDriver>,
     /// What stands at the path of a container's `--netns`.
     pub given_namespace: NamespaceAt,
 }

@@ -12,6 +12,7 @@ pub mod name;
 pub mod naming;
 pub mod node;
 pub mod options;
+pub mod parent;
 pub mod port_map;
 pub mod prefix;
 pub mod refusal;

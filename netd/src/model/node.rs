@@ -16,6 +16,8 @@ pub struct NodeFacts {
     /// Every prefix that the host routes somewhere else, without the default routes: no automatic subnet may overlap it.
     pub routed: BTreeSet<IpNetwork>,
     pub ipv6: Ipv6,
+    /// The Ethernet interfaces, without netd's own: what networks may have as their parent.
+    pub interfaces: BTreeMap<String, Interface>,
 }
 
 /// Whether the host can carry IPv6.
@@ -64,6 +66,14 @@ impl XdpMode {
             Self::Generic => "generic",
         }
     }
+}
+
+/// An interface of the host that carries Ethernet frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Bytes.
+    pub mtu: u32,
+    pub mac: [u8; 6],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

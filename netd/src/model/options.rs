@@ -1,7 +1,9 @@
 //! Which options of a network does netd act on, and what do they say?
 //!
-//! `--opt K=V` keeps whatever it is given. The keys here mean something: `timeout-…` and `snat-pool`.
+//! `--opt K=V` keeps whatever it is given. The keys here mean something: `timeout-…` and `snat-pool`; and as Docker has
+//! them, `parent`, `macvlan_mode`, `ipvlan_mode` and `ipvlan_flag`.
 
+use super::parent::{IpvlanMode, MacvlanMode};
 use netd_common::flow::Timeouts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,6 +12,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const TIMEOUT: &str = "timeout-";
 /// The addresses that a network's flows to the outside take.
 const SNAT_POOL: &str = "snat-pool";
+/// The interface on whose wire the containers are: `--parent` in other words.
+const PARENT: &str = "parent";
+const MACVLAN_MODE: &str = "macvlan_mode";
+const IPVLAN_MODE: &str = "ipvlan_mode";
+const IPVLAN_FLAG: &str = "ipvlan_flag";
+
+const MACVLAN_MODES: [(&str, MacvlanMode); 4] = [
+    ("bridge", MacvlanMode::Bridge),
+    ("vepa", MacvlanMode::Vepa),
+    ("private", MacvlanMode::Private),
+    ("passthru", MacvlanMode::Passthru),
+];
+const IPVLAN_MODES: [(&str, IpvlanMode); 2] = [("l2", IpvlanMode::L2), ("l3", IpvlanMode::L3)];
+/// What the kernel does when it is told nothing.
+const IPVLAN_FLAGS: [(&str, ()); 1] = [("bridge", ())];
 
 /// Seconds: below, a flow would be over between two of its packets; above, it only fills the table.
 pub const TIMEOUTS_S: std::ops::RangeInclusive<u32> = 1..=30 * 24 * 3600;
@@ -23,6 +40,11 @@ pub struct NetworkOptions {
     pub timeouts: Option<Timeouts>,
     /// In the order given, none of them twice. Empty: the address of the uplink.
     pub snat_pool: Vec<IpAddr>,
+    pub parent: Option<String>,
+    pub macvlan_mode: Option<MacvlanMode>,
+    pub ipvlan_mode: Option<IpvlanMode>,
+    /// Whether `ipvlan_flag` was given, which can say one thing only.
+    pub ipvlan_flag: Option<()>,
 }
 
 /// Why the options are not understood.
@@ -34,6 +56,8 @@ pub enum OptionError {
     NoTime { key: String, value: String },
     #[error("{key} is {value}; it must be from {} s to {} days", TIMEOUTS_S.start(), TIMEOUTS_S.end() / (24 * 3600))]
     OutOfRange { key: String, value: String },
+    #[error("{key} is \"{}\"; write {}", value.escape_debug(), one_of(choices))]
+    NoChoice { key: &'static str, value: String, choices: Vec<&'static str> },
     #[error("{SNAT_POOL}: \"{}\" is no address; write ADDR or ADDR-ADDR, with commas between them", .0.escape_debug())]
     NoAddress(String),
     #[error("{SNAT_POOL}: the range {0}-{1} runs backwards, or from one family to the other")]
@@ -61,6 +85,13 @@ fn timeout_names() -> String {
     FIELDS.map(|(name, _)| format!("{TIMEOUT}{name}")).join(", ")
 }
 
+fn one_of(choices: &[&str]) -> String {
+    match choices {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        all => all.join(""),
+    }
+}
+
 impl NetworkOptions {
     /// # Errors
     /// When a key of these says nothing that can be understood. Other keys are anybody's.
@@ -73,10 +104,26 @@ impl NetworkOptions {
                 *field(parsed.timeouts.get_or_insert_default()) = seconds(key, value)?;
             } else if key == SNAT_POOL {
                 parsed.snat_pool = pool(value)?;
+            } else if key == PARENT {
+                parsed.parent = Some(value.clone());
+            } else if key == MACVLAN_MODE {
+                parsed.macvlan_mode = Some(choice(MACVLAN_MODE, value, &MACVLAN_MODES)?);
+            } else if key == IPVLAN_MODE {
+                parsed.ipvlan_mode = Some(choice(IPVLAN_MODE, value, &IPVLAN_MODES)?);
+            } else if key == IPVLAN_FLAG {
+                parsed.ipvlan_flag = Some(choice(IPVLAN_FLAG, value, &IPVLAN_FLAGS)?);
             }
         }
         Ok(parsed)
     }
+}
+
+fn choice<T: Copy>(key: &'static str, value: &str, choices: &[(&'static str, T)]) -> Result<T, OptionError> {
+    let found = choices.iter().find(|(name, _)| *name == value).map(|(_, meaning)| *meaning);
+    found.ok_or_else(|| {
+        let choices = choices.iter().map(|(name, _)| *name).collect();
+        OptionError::NoChoice { key, value: value.to_owned(), choices }
+    })
 }
 
 fn seconds(key: &str, value: &str) -> Result<u32, OptionError> {
@@ -215,6 +262,21 @@ mod tests {
             "there is no option \"timeout-tcp\"; there are timeout-tcp-opening, timeout-tcp-established, \
              timeout-tcp-half-closed, timeout-tcp-closing, timeout-udp-opening, timeout-udp-established, timeout-icmp"
         );
+    }
+
+    #[test]
+    fn modes_are_those_of_the_kernel() {
+        for (name, mode) in MACVLAN_MODES {
+            assert_eq!(parse(&[("macvlan_mode", name)]).unwrap().macvlan_mode, Some(mode));
+        }
+        let ipvlan = parse(&[("ipvlan_mode", "l3"), ("ipvlan_flag", "bridge"), ("parent", "eth0")]).unwrap();
+        assert_eq!((ipvlan.ipvlan_mode, ipvlan.parent.as_deref()), (Some(IpvlanMode::L3), Some("eth0")));
+        assert_eq!(
+            parse(&[("macvlan_mode", "Bridge")]).unwrap_err(),
+            "macvlan_mode is \"Bridge\"; write bridge, vepa, private or passthru"
+        );
+        assert_eq!(parse(&[("ipvlan_mode", "l3s")]).unwrap_err(), "ipvlan_mode is \"l3s\"; write l2 or l3");
+        assert_eq!(parse(&[("ipvlan_flag", "vepa")]).unwrap_err(), "ipvlan_flag is \"vepa\"; write bridge");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::family::Family;
 use super::name::{NAME_SIZE_MAX, NameError};
 use super::node::Ipv6;
+use super::parent::LinkDriver;
 use super::prefix::Prefix;
 use super::state::{Mac, Protocol};
 use ipnetwork::IpNetwork;
@@ -138,6 +139,26 @@ pub enum Refusal {
     #[error("network \"{network}\" cannot have IPv6: {why}")]
     Ipv6Unavailable { network: String, why: Ipv6 },
 
+    #[error("network \"{network}\" cannot be made: {missing}")]
+    NoDriver { network: String, missing: LinkDriver },
+
+    #[error("network \"{network}\": the host has no Ethernet interface named \"{}\"; it has {}", parent.escape_debug(), list(has))]
+    NoParent { network: String, parent: String, has: Vec<String> },
+
+    #[error(
+        "interface {parent} is the parent of network \"{other}\" already, {why}; choose another parent, or remove that first"
+    )]
+    ParentInUse { parent: String, other: String, why: &'static str },
+
+    #[error(
+        "network \"{network}\" takes one container, since it is passthru, and has \"{container}\"; disconnect or remove that \
+         first"
+    )]
+    ParentTaken { network: String, container: String },
+
+    #[error("containers of network \"{network}\" have the MAC address of its parent; leave --mac out")]
+    MacOfParent { network: String },
+
     #[error("network \"{network}\" has no {family} subnet for {address}; leave {option} out or choose another network")]
     NoSubnet { network: String, option: &'static str, family: Family, address: IpAddr },
 
@@ -214,6 +235,11 @@ impl Refusal {
             Self::NetworkStandsAlone { .. } => "network_stands_alone",
             Self::NetworkTwice { .. } => "network_twice",
             Self::Ipv6Unavailable { .. } => "ipv6_unavailable",
+            Self::NoDriver { .. } => "no_driver",
+            Self::NoParent { .. } => "no_parent",
+            Self::ParentInUse { .. } => "parent_in_use",
+            Self::ParentTaken { .. } => "parent_taken",
+            Self::MacOfParent { .. } => "mac_of_parent",
             Self::NoSubnet { .. } => "no_subnet",
             Self::OtherFamily { .. } => "other_family",
             Self::LinkLocal { .. } => "link_local",

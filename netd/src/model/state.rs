@@ -3,6 +3,7 @@
 use super::family::Family;
 pub use super::mac::Mac;
 use super::naming::{ExtraHost, ResolverOption, SearchDomain};
+use super::parent::Parent;
 use super::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -38,11 +39,16 @@ pub struct State {
     pub blocked: Prefixes,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
+    #[default]
     /// Containers switched by the programs, and reached through this host.
     Bridge,
+    /// Containers on the wire of an interface of the host, each with a MAC address of its own.
+    Macvlan,
+    /// The same, with the MAC address of the interface.
+    Ipvlan,
     /// The host's own network namespace.
     Host,
     /// No network.
@@ -58,6 +64,9 @@ pub struct Network {
     /// 64 hexadecimal digits.
     pub id: String,
     pub driver: Driver,
+    /// Only and always of the drivers macvlan and ipvlan.
+    #[serde(default)]
+    pub parent: Option<Parent>,
     /// At most one of each family, IPv4's first.
     pub subnets: Vec<Subnet>,
     /// No way to the outside.
@@ -188,6 +197,12 @@ impl Network {
         !self.internal
     }
 
+    /// Whether ports of the host can lead to its containers: those are reached by the programs alone.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.driver == Driver::Bridge && self.is_outside()
+    }
+
     /// Its subnet of this family.
     #[must_use]
     pub fn subnet(&self, family: Family) -> Option<&Subnet> {
@@ -203,9 +218,13 @@ impl Network {
         }
     }
 
-    /// What its containers' links carry at most, in bytes; `of_uplinks` is what the uplinks do.
+    /// What its containers' links carry at most, in bytes; `of_uplinks` is what the uplinks do, `of_parent` what its parent
+    /// does. The kernel lets none carry more than its parent.
     #[must_use]
-    pub fn mtu(&self, of_uplinks: u32) -> u32 {
+    pub fn mtu(&self, of_uplinks: u32, of_parent: Option<u32>) -> u32 {
+        if let Some(most) = of_parent {
+            return self.mtu.unwrap_or(most).min(most);
+        }
         let least = if self.subnet(Family::V6).is_some() { MTU_MIN_V6 } else { 0 };
         self.mtu.unwrap_or(of_uplinks.max(least))
     }

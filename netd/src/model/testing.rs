@@ -3,12 +3,13 @@
 use super::command::{Command, ContainerSpec, Context, NamespaceAt, NetworkSpec, Unblock, Unpublish};
 use super::prefix::Prefix;
 use super::state::State;
-use crate::model::node::{Ipv6, NodeFacts, Uplink};
+use crate::model::node::{Interface, Ipv6, NodeFacts, Uplink};
+use crate::model::state::Driver;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// A host with one uplink, 198.18.0.1/24 on eth0.
+/// A host with one uplink, 198.18.0.1/24 on eth0, and another interface, lan0.
 pub fn facts() -> NodeFacts {
     let address = "198.18.0.1".parse().unwrap();
     NodeFacts {
@@ -19,6 +20,10 @@ pub fn facts() -> NodeFacts {
         addresses: BTreeSet::from([address, "127.0.0.1".parse().unwrap()]),
         routed: BTreeSet::from(["198.18.0.0/24".parse().unwrap()]),
         ipv6: Ipv6::Available,
+        interfaces: BTreeMap::from([
+            ("eth0".to_owned(), Interface { mtu: 1500, mac: [2, 0, 0, 0, 0, 1] }),
+            ("lan0".to_owned(), Interface { mtu: 1400, mac: [2, 0, 0, 0, 0, 2] }),
+        ]),
     }
 }
 
@@ -29,6 +34,7 @@ pub fn context() -> Context {
         facts: facts(),
         host_sockets: BTreeSet::new(),
         namespaces: BTreeSet::new(),
+        missing_drivers: BTreeSet::new(),
         given_namespace: NamespaceAt::Other,
     }
 }
@@ -57,6 +63,8 @@ pub fn container(name: &str) -> ContainerSpec {
 pub fn network(name: &str) -> NetworkSpec {
     NetworkSpec {
         name: name.to_owned(),
+        driver: Driver::Bridge,
+        parent: None,
         subnets: Vec::new(),
         ipv6: false,
         gateways: Vec::new(),
@@ -68,6 +76,17 @@ pub fn network(name: &str) -> NetworkSpec {
         mtu: None,
         labels: BTreeMap::new(),
         options: BTreeMap::new(),
+    }
+}
+
+/// On the wire of `parent`.
+pub fn on_parent(name: &str, driver: Driver, parent: &str, subnet: &str, options: &[(&str, &str)]) -> NetworkSpec {
+    NetworkSpec {
+        driver,
+        parent: Some(parent.to_owned()),
+        subnets: vec![subnet.parse().unwrap()],
+        options: options.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        ..network(name)
     }
 }
 

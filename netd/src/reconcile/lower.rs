@@ -2,16 +2,17 @@
 
 use super::op::SOCK_ADDR_PROGRAMS;
 use super::pool::{Pool, options_of};
-use super::target::{Attachment, EndpointEntry, FdbEntry, Link, Port, Route, Target};
+use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkKind, Port, Route, Target, Vlan};
 use crate::model::family::Family;
 use crate::model::node::NodeFacts;
+use crate::model::parent::{IpvlanMode, Parent, Wire};
 use crate::model::state::{Container, Driver, Endpoint, Mode, Network, Protocol, PublishKey, State};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
 use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, PoolKey, UNMASQUERADED};
 use netd_common::publish::{self, Publish};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// Bytes, when neither the network nor an uplink says otherwise: Ethernet's (RFC 894).
@@ -25,11 +26,12 @@ pub fn lower(state: &State, facts: &NodeFacts, netns_dir: &Path) -> Target {
     let mut pools = BTreeMap::new();
     for network in state.networks.values() {
         lower_network(&mut target, network);
+        lower_parent(&mut target, network, facts);
         pools.insert(network.number, lower_options(&mut target, network, facts));
     }
     let mtu = facts.uplinks.values().map(|uplink| uplink.mtu).min().unwrap_or(MTU_DEFAULT);
     for container in state.containers.values() {
-        lower_container(&mut target, container, &Surroundings { state, mtu, netns_dir, pools: &pools });
+        lower_container(&mut target, container, &Surroundings { state, facts, mtu, netns_dir, pools: &pools });
     }
     lower_publishes(&mut target, state);
     lower_sources(&mut target, state);
@@ -39,6 +41,7 @@ pub fn lower(state: &State, facts: &NodeFacts, netns_dir: &Path) -> Target {
 /// What a container stands in.
 struct Surroundings<'a> {
     state: &'a State,
+    facts: &'a NodeFacts,
     /// Of networks that set none.
     mtu: u32,
     netns_dir: &'a Path,
@@ -74,13 +77,21 @@ fn gateway6_of(facts: &NodeFacts, uplink: &str) -> Addr {
 fn lower_network(target: &mut Target, network: &Network) {
     match network.driver {
         Driver::Bridge => {}
-        Driver::Host | Driver::None => return,
+        Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => return,
     }
     for subnet in &network.subnets {
         target.gateways.insert(subnet.gateway);
         target.local_addresses.insert(subnet.gateway.into());
         target.routes.insert(subnet.subnet, Route::Unreachable);
     }
+}
+
+/// The VLAN sub-interface that netd makes for it, where that is not there by itself.
+fn lower_parent(target: &mut Target, network: &Network, facts: &NodeFacts) {
+    let Some(parent) = &network.parent else { return };
+    let Some((vlan, interface)) = parent.made_on(facts).zip(parent.on(facts)) else { return };
+    let vlan = Vlan { of: vlan.of.clone(), id: vlan.id, mtu: interface.mtu };
+    target.vlans.insert(parent.interface.clone(), vlan);
 }
 
 fn lower_options(target: &mut Target, network: &Network, facts: &NodeFacts) -> PoolSizes {
@@ -126,7 +137,10 @@ fn lower_container(target: &mut Target, container: &Container, around: &Surround
         let out = ways_out.iter().filter(|(_, number)| *number == Some(endpoint.number)).map(|(family, _)| *family);
         let pool = around.pools.get(&network.number).copied().unwrap_or_default();
         let plug = Plug { endpoint, network, way_out: out.collect(), pool };
-        lower_endpoint(target, &plug, namespace.clone(), network.mtu(around.mtu));
+        match &network.parent {
+            Some(parent) => lower_on_parent(target, &plug, namespace.clone(), parent, around.facts),
+            None => lower_endpoint(target, &plug, namespace.clone(), network.mtu(around.mtu, None)),
+        }
     }
 }
 
@@ -152,6 +166,14 @@ impl Plug<'_> {
         Some(self.network.subnet(family)?.gateway)
     }
 
+    /// All that its interface has.
+    fn addresses(&self) -> BTreeSet<IpNetwork> {
+        let Endpoint { ipv4, ipv6, .. } = self.endpoint;
+        // Peers ask for the link-local address too, and it is the source of what a container asks.
+        let link_local = self.endpoint.link_local().filter(|_| ipv6.is_some());
+        ipv4.iter().chain(ipv6).copied().chain(link_local).collect()
+    }
+
     fn flags(&self) -> u32 {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         flag(self.network.internal, INTERNAL)
@@ -165,9 +187,7 @@ fn lower_endpoint(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, mtu:
     let (link, mac, flags) = (&endpoint.host_interface, endpoint.mac.0, plug.flags());
     let gateway_mac = plug.network.gateway_mac().0;
     let ipv6 = endpoint.ipv6.is_some();
-    // Peers ask for the link-local address too, and it is the source of what a container asks.
-    let link_local = endpoint.link_local().filter(|_| ipv6);
-    let addresses: BTreeSet<IpNetwork> = endpoint.ipv4.into_iter().chain(endpoint.ipv6).chain(link_local).collect();
+    let addresses = plug.addresses();
 
     for address in &addresses {
         let key = EndpointKey { address: address.ip().into(), network: number };
@@ -181,7 +201,8 @@ fn lower_endpoint(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, mtu:
     }
     let default_routes = plug.way_out.iter().filter_map(|family| plug.gateway(*family)).collect();
     let interface = endpoint.interface.clone();
-    let pair = Link { namespace, interface, mac, gateway_mac, mtu, addresses, ipv6, default_routes };
+    let kind = LinkKind::Veth { gateway_mac };
+    let pair = Link { namespace, interface, mac, kind, mtu, addresses, ipv6, default_routes };
     target.links.insert(link.clone(), pair);
     target.attachments.insert(Attachment::ContainerEgress(link.clone()));
     target.fdb.insert((number, mac), FdbEntry { link: link.clone(), flags });
@@ -200,6 +221,30 @@ fn lower_endpoint(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, mtu:
         pool6: plug.pool.ipv6,
     };
     target.ports.insert(link.clone(), port);
+}
+
+/// A container on the wire of a parent has its interface there, and nothing on the host: no program, no route and no map
+/// entry. Without the parent it has none; see `parent::absent`.
+fn lower_on_parent(target: &mut Target, plug: &Plug<'_>, namespace: PathBuf, parent: &Parent, facts: &NodeFacts) {
+    let Some(interface) = parent.on(facts) else { return };
+    let endpoint = plug.endpoint;
+    let everywhere = |family: Family| match (parent.wire, family) {
+        // The parent routes for them, and nobody answers for a gateway.
+        (Wire::Ipvlan(IpvlanMode::L3), Family::V4) => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        (Wire::Ipvlan(IpvlanMode::L3), Family::V6) => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        (Wire::Ipvlan(IpvlanMode::L2) | Wire::Macvlan(_), _) => plug.gateway(family),
+    };
+    let link = Link {
+        namespace,
+        interface: endpoint.interface.clone(),
+        mac: if parent.wire.has_parents_mac() { interface.mac } else { endpoint.mac.0 },
+        kind: LinkKind::OnParent { parent: parent.interface.clone(), wire: parent.wire },
+        mtu: plug.network.mtu(interface.mtu, Some(interface.mtu)),
+        addresses: plug.addresses(),
+        ipv6: endpoint.ipv6.is_some(),
+        default_routes: plug.way_out.iter().filter_map(|family| everywhere(*family)).collect(),
+    };
+    target.links.insert(endpoint.host_interface.clone(), link);
 }
 
 fn lower_publishes(target: &mut Target, state: &State) {
@@ -250,7 +295,9 @@ pub fn key_of(key: &PublishKey) -> publish::PublishKey {
 mod tests {
     use super::*;
     use crate::model::command::{Command, ContainerSpec, NetworkSpec};
-    use crate::model::testing::{container, context, facts, network, publish, state};
+    use crate::model::node::Interface;
+    use crate::model::parent::MacvlanMode;
+    use crate::model::testing::{container, context, facts, network, on_parent, publish, state};
 
     fn lowered(commands: &[Command]) -> Target {
         let mut state = state();
@@ -278,7 +325,7 @@ mod tests {
                 namespace: "/run/netns/web".into(),
                 interface: "eth0".to_owned(),
                 mac,
-                gateway_mac,
+                kind: LinkKind::Veth { gateway_mac },
                 mtu: 1500,
                 addresses: ["10.208.0.2/24".parse().unwrap()].into(),
                 ipv6: false,
@@ -341,6 +388,61 @@ mod tests {
     }
 
     #[test]
+    fn a_container_on_a_parent_has_an_interface_there_and_nothing_on_the_host() {
+        let twenty = on_parent("twenty", Driver::Macvlan, "lan0.20", "10.9.0.0/24", &[("macvlan_mode", "vepa")]);
+        let routed = on_parent("routed", Driver::Ipvlan, "eth0", "10.9.1.0/24", &[("ipvlan_mode", "l3")]);
+        let commands = [
+            Command::CreateNetwork(NetworkSpec { ipv6: true, ..twenty }),
+            Command::CreateNetwork(NetworkSpec { mtu: Some(1450), ..routed }),
+            Command::CreateContainer(on("db", &["twenty"])),
+            Command::CreateContainer(on("cache", &["routed"])),
+        ];
+        let (before, target) = (lowered(&[]), lowered(&commands));
+        let vlan = Vlan { of: "lan0".to_owned(), id: 20, mtu: 1400 };
+        assert_eq!(target.vlans, [("lan0.20".to_owned(), vlan)].into());
+        let db = &target.links["nd3"];
+        let parent = "lan0.20".to_owned();
+        assert_eq!(db.kind, LinkKind::OnParent { parent, wire: Wire::Macvlan(MacvlanMode::Vepa) });
+        assert_eq!((db.mtu, db.mac, db.ipv6), (1400, [0x02, 0x42, 10, 9, 0, 2], true));
+        let fd = "fd07:707:707:".parse::<String>().unwrap();
+        let addresses = ["10.9.0.2/24".to_owned(), format!("{fd}:2/64"), "fe80::42:aff:fe09:2/64".to_owned()];
+        assert_eq!(db.addresses, addresses.map(|text| text.parse().unwrap()).into());
+        assert_eq!(db.default_routes, ["10.9.0.1".to_owned(), format!("{fd}:1")].map(|t| t.parse().unwrap()).into());
+        let cache = &target.links["nd4"];
+        let parent = "eth0".to_owned();
+        assert_eq!(cache.kind, LinkKind::OnParent { parent, wire: Wire::Ipvlan(IpvlanMode::L3) });
+        assert_eq!((cache.mtu, cache.mac), (1450, [2, 0, 0, 0, 0, 1]));
+        assert_eq!(cache.default_routes, [Ipv4Addr::UNSPECIFIED.into()].into(), "over the link itself");
+        // All else is what it was.
+        let rest = |target: Target| Target {
+            namespaces: BTreeSet::new(),
+            names: BTreeSet::new(),
+            links: BTreeMap::new(),
+            vlans: BTreeMap::new(),
+            ..target
+        };
+        assert_eq!(rest(target), rest(before));
+    }
+
+    #[test]
+    fn a_parent_comes_and_goes_with_its_interface() {
+        let mut state = state();
+        let lan = on_parent("lan", Driver::Macvlan, "lan0.20", "10.9.0.0/24", &[]);
+        for command in [Command::CreateNetwork(lan), Command::CreateContainer(on("db", &["lan", "bridge"]))] {
+            state.apply(&command, &context()).unwrap();
+        }
+        let mut facts = facts();
+        let lan0 = facts.interfaces.remove("lan0").unwrap();
+        let gone = lower(&state, &facts, Path::new("/run/netns"));
+        assert!(gone.vlans.is_empty() && !gone.links.contains_key("nd3") && gone.links.contains_key("nd4"));
+        // Somebody else made it: netd leaves it as it is.
+        facts.interfaces.insert("lan0.20".to_owned(), Interface { mtu: 1300, ..lan0 });
+        let found = lower(&state, &facts, Path::new("/run/netns"));
+        assert!(found.vlans.is_empty());
+        assert_eq!(found.links["nd3"].mtu, 1300, "no more than the parent's");
+    }
+
+    #[test]
     fn a_network_with_ipv6_gives_what_both_families_need() {
         let dual = NetworkSpec { ipv6: true, ..network("dual") };
         let commands = [
@@ -394,7 +496,8 @@ mod tests {
         ];
         let target = lowered(&commands);
         let link = &target.links["nd3"];
-        assert_eq!((link.mac, link.gateway_mac), ([0x02, 0x47, 0, 0, 0, 3], [0x02, 0x46, 0, 0, 0, 4]));
+        assert_eq!(link.mac, [0x02, 0x47, 0, 0, 0, 3]);
+        assert_eq!(link.kind, LinkKind::Veth { gateway_mac: [0x02, 0x46, 0, 0, 0, 4] });
         let addresses = ["fd00:6::2/64", "fe80::47:ff:fe00:3/64"].map(|text| text.parse().unwrap());
         assert_eq!(link.addresses, addresses.into());
         assert_eq!((target.ports["nd3"].ipv4, target.ports["nd3"].gateway4), (Addr::NONE, Addr::NONE));

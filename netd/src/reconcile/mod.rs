@@ -6,6 +6,7 @@
 pub mod lower;
 pub mod observed;
 pub mod op;
+pub mod parent;
 pub mod pass;
 pub mod plan;
 pub mod pool;

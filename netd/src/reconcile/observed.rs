@@ -1,7 +1,7 @@
 //! What does the kernel contain now?
 
 use super::op::Op;
-use super::target::{Attachment, Route, Target};
+use super::target::{Attachment, Link, Route, Target};
 use crate::model::prefix::Prefixes;
 use std::path::Path;
 
@@ -49,6 +49,8 @@ impl Observed {
             Op::DeleteRoute(prefix) => drop(now.routes.remove(prefix)),
             Op::DeleteGateway(gateway) => drop(now.gateways.remove(gateway)),
             Op::DeleteLink(link) => delete_link(now, link),
+            Op::DeleteVlan(name) => delete_vlan(now, name),
+            Op::SetVlan(name, vlan) => drop(now.vlans.insert(name.clone(), vlan.clone())),
             Op::DeleteNamespace(path) => delete_namespace(now, path),
             Op::CreateNamespace(path) => drop(now.namespaces.insert(path.clone())),
             Op::CreateLink(name, link) => {
@@ -113,6 +115,16 @@ fn delete_link(now: &mut Target, link: &str) {
     }
     if let Some(port) = now.ports.remove(link) {
         now.ports.insert(format!("#{link}"), port);
+    }
+}
+
+/// A sub-interface takes what stands on its wire along.
+fn delete_vlan(now: &mut Target, name: &str) {
+    now.vlans.remove(name);
+    let on_it = |link: &Link| link.kind.parent().is_some_and(|parent| parent == name);
+    let gone: Vec<_> = now.links.iter().filter(|(_, link)| on_it(link)).map(|(name, _)| name.clone()).collect();
+    for link in gone {
+        delete_link(now, &link);
     }
 }
 

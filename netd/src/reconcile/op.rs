@@ -1,6 +1,6 @@
 //! What single steps take the kernel from what it holds to what it should hold?
 
-use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route};
+use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route, Vlan};
 use crate::model::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
@@ -27,9 +27,13 @@ pub enum Op {
     DeleteRoute(IpNetwork),
     DeleteGateway(IpAddr),
     DeleteLink(LinkName),
+    /// Takes away a VLAN sub-interface that netd made, and with it what stands on it.
+    DeleteVlan(LinkName),
     DeleteNamespace(PathBuf),
     CreateNamespace(PathBuf),
-    /// Make the pair and put its other side into the namespace; a [`Self::ConfigureLink`] always follows.
+    /// Make the VLAN sub-interface, or bring the one that netd made to this.
+    SetVlan(LinkName, Vlan),
+    /// Make the interface in the namespace, with what belongs to it on the host; a [`Self::ConfigureLink`] always follows.
     CreateLink(LinkName, Link),
     /// Bring an existing link to this: what is missing or different is set, nothing else is touched.
     ConfigureLink(LinkName, Link),
@@ -107,10 +111,12 @@ impl Op {
             | Self::CloseNames(_) => Phase::RemoveEntry,
             Self::PurgeFlows(_) => Phase::PurgeFlows,
             Self::Detach(_) => Phase::Detach,
-            Self::DeleteRoute(_) | Self::DeleteGateway(_) | Self::DeleteLink(_) | Self::DeleteNamespace(_) => {
-                Phase::DeleteLink
-            }
-            Self::CreateNamespace(_) | Self::CreateLink(..) => Phase::CreateLink,
+            Self::DeleteRoute(_)
+            | Self::DeleteGateway(_)
+            | Self::DeleteLink(_)
+            | Self::DeleteVlan(_)
+            | Self::DeleteNamespace(_) => Phase::DeleteLink,
+            Self::CreateNamespace(_) | Self::SetVlan(..) | Self::CreateLink(..) => Phase::CreateLink,
             Self::ConfigureLink(..) | Self::AddGateway(_) | Self::SetRoute(..) => Phase::Configure,
             Self::SetTimeouts(..) | Self::SetPooled(..) => Phase::Provide,
             Self::SetPort(..) | Self::Attach(_) => Phase::Attach,

@@ -4,8 +4,8 @@ use super::lower::lower;
 use super::observed::Observed;
 use super::op::{FlowSelector, Op, Phase};
 use super::plan::plan;
-use super::pool::unmet;
 use super::status::{Object, Owners, Status};
+use super::{parent, pool};
 use crate::kernel::Kernel;
 use crate::model::node::NodeFacts;
 use crate::model::state::State;
@@ -207,6 +207,13 @@ impl<K: Kernel> Reconciler<K> {
         self.failures = failures.settle();
         all_done
     }
+}
+
+/// What was asked for and is not on this node to be had, by object.
+fn unmet(state: &State, facts: &NodeFacts) -> BTreeMap<Object, String> {
+    let mut unmet = pool::unmet(state, facts);
+    unmet.extend(parent::absent(state, facts));
+    unmet
 }
 
 /// The failures of the last pass, and how they become those of this one.

@@ -6,7 +6,7 @@
 
 use super::observed::Observed;
 use super::op::{FlowSelector, Op};
-use super::target::{Attachment, Link, LinkName, Route, Target};
+use super::target::{Attachment, Link, LinkName, Route, Target, Vlan};
 use crate::model::prefix::Prefixes;
 use netd_common::Addr;
 use netd_common::publish::Publish;
@@ -37,6 +37,8 @@ pub fn plan(target: &Target, observed: &Observed) -> Vec<Op> {
 struct Links<'a> {
     deleted: BTreeSet<&'a str>,
     created: BTreeSet<&'a str>,
+    /// VLAN sub-interfaces that go.
+    vlans: BTreeSet<&'a str>,
 }
 
 impl<'a> Links<'a> {
@@ -44,8 +46,16 @@ impl<'a> Links<'a> {
         // A namespace that goes or comes is not the one that the link was seen in, even if the path is the same.
         let stays =
             |link: &Link| target.namespaces.contains(&link.namespace) == now.namespaces.contains(&link.namespace);
-        let same = |a: &Link, b: &Link| a.namespace == b.namespace && a.interface == b.interface && stays(a);
-        let mut links = Self::default();
+        let goes = |name: &LinkName, vlan: &Vlan| {
+            !target.vlans.get(name).is_some_and(|wanted| wanted.of == vlan.of && wanted.id == vlan.id)
+        };
+        let vlans: BTreeSet<&str> =
+            now.vlans.iter().filter(|(name, vlan)| goes(name, vlan)).map(|(name, _)| name.as_str()).collect();
+        let is_held = |link: &Link| !link.kind.parent().is_some_and(|parent| vlans.contains(parent.as_str()));
+        let same = |a: &Link, b: &Link| {
+            a.namespace == b.namespace && a.interface == b.interface && a.kind.is_as(&b.kind) && stays(a) && is_held(b)
+        };
+        let mut links = Self { vlans: vlans.clone(), ..Self::default() };
         for (name, link) in &now.links {
             if !target.links.get(name).is_some_and(|wanted| same(wanted, link)) {
                 links.deleted.insert(name);
@@ -129,11 +139,14 @@ fn take_down(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>
     ops.extend(removed(&target.routes, &now.routes, |_, _| false).map(|prefix| Op::DeleteRoute(*prefix)));
     ops.extend(now.gateways.difference(&target.gateways).map(|&gateway| Op::DeleteGateway(gateway)));
     ops.extend(links.deleted.iter().map(|&name| Op::DeleteLink(name.to_owned())));
+    ops.extend(links.vlans.iter().map(|&name| Op::DeleteVlan(name.to_owned())));
     ops.extend(now.namespaces.difference(&target.namespaces).cloned().map(Op::DeleteNamespace));
 }
 
 fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
     ops.extend(target.namespaces.difference(&now.namespaces).cloned().map(Op::CreateNamespace));
+    let vlans = upserted(&target.vlans, &now.vlans, |_, _| false);
+    ops.extend(vlans.map(|(name, vlan)| Op::SetVlan(name.clone(), vlan.clone())));
     let created = target.links.iter().filter(|(name, _)| links.created.contains(name.as_str()));
     ops.extend(created.map(|(name, link)| Op::CreateLink(name.clone(), link.clone())));
     ops.extend(

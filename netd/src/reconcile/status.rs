@@ -45,6 +45,8 @@ pub struct Owners {
     /// Containers and networks.
     prefixes: BTreeMap<IpNetwork, Object>,
     gateways: BTreeMap<IpAddr, String>,
+    /// Networks by their parents.
+    parents: BTreeMap<String, String>,
     /// Ports that are published at every address, by their IPv6 half.
     everywhere: BTreeMap<PublishKey, PublishKey>,
     /// Networks by their numbers.
@@ -59,6 +61,10 @@ impl Owners {
         let mut owners = Self::default();
         for network in state.networks.values() {
             owners.networks.insert(network.number, network.name.clone());
+            if let Some(parent) = &network.parent {
+                owners.parents.insert(parent.interface.clone(), network.name.clone());
+                continue;
+            }
             for subnet in &network.subnets {
                 owners.gateways.insert(subnet.gateway, network.name.clone());
                 owners.prefixes.insert(subnet.subnet, Object::Network(network.name.clone()));
@@ -113,6 +119,7 @@ impl Owners {
             Op::AddGateway(gateway) | Op::DeleteGateway(gateway) => {
                 self.gateways.get(gateway).cloned().map(Object::Network)
             }
+            Op::SetVlan(name, _) | Op::DeleteVlan(name) => self.parents.get(name).cloned().map(Object::Network),
             Op::SetTimeouts(network, _)
             | Op::RemoveTimeouts(network)
             | Op::SetPooled(PoolKey { network, .. }, _)

@@ -4,6 +4,7 @@
 //! then differ. The kernel adapter translates names to indexes and back. The map entries of one kind are one
 //! `BTreeMap`, so that a plan is a comparison of two maps.
 
+use crate::model::parent::Wire;
 use crate::model::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
@@ -22,7 +23,10 @@ pub type LinkName = String;
 pub struct Target {
     /// Namespaces that netd makes, by path (`/run/netns/NAME`).
     pub namespaces: BTreeSet<PathBuf>,
-    /// veth pairs, by the name of the host side.
+    /// VLAN sub-interfaces that netd makes, by name.
+    pub vlans: BTreeMap<LinkName, Vlan>,
+    /// What containers have for interfaces: veth pairs, by the name of the host side; and those on the wire of a parent, which
+    /// have nothing on the host, by the name that the host side of a pair would have.
     pub links: BTreeMap<LinkName, Link>,
     /// Gateway addresses, on the host's loopback device: so they are the host's own, whatever links come and go.
     pub gateways: BTreeSet<IpAddr>,
@@ -52,7 +56,51 @@ pub struct Target {
     pub names: BTreeSet<PathBuf>,
 }
 
-/// A veth pair and all that stands on it. One value, because the kernel's objects on a link live and die with it.
+/// A VLAN sub-interface of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// The interface that it is a VLAN of.
+    pub of: LinkName,
+    pub id: u16,
+    /// Bytes. 0 in what is observed: it is down although `of` is up.
+    pub mtu: u32,
+}
+
+/// How a container's interface reaches what is outside of its namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// It is one side of a veth pair.
+    Veth {
+        /// MAC address of the host side: what the network's gateway answers with.
+        gateway_mac: [u8; 6],
+    },
+    /// It is on the wire of an interface of the host.
+    OnParent { parent: LinkName, wire: Wire },
+}
+
+impl LinkKind {
+    /// Whether one can become the other in place.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Veth { .. }, Self::Veth { .. }) => true,
+            (Self::OnParent { .. }, Self::OnParent { .. }) => self == other,
+            (Self::Veth { .. }, Self::OnParent { .. }) | (Self::OnParent { .. }, Self::Veth { .. }) => false,
+        }
+    }
+
+    /// The interface on whose wire it is.
+    #[must_use]
+    pub fn parent(&self) -> Option<&LinkName> {
+        match self {
+            Self::Veth { .. } => None,
+            Self::OnParent { parent, .. } => Some(parent),
+        }
+    }
+}
+
+/// A container's interface and all that stands on it. One value, because the kernel's objects on a link live and die with
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The namespace that holds the container side, by path.
@@ -60,15 +108,15 @@ pub struct Link {
     /// Name of the container side, such as `eth0`.
     pub interface: String,
     pub mac: [u8; 6],
-    /// MAC address of the host side: what the network's gateway answers with.
-    pub gateway_mac: [u8; 6],
+    pub kind: LinkKind,
     /// Bytes, both sides.
     pub mtu: u32,
     /// Addresses of the container side. Others that the container gave itself are left alone.
     pub addresses: BTreeSet<IpNetwork>,
     /// IPv6 is on, on both sides, and the container side listens to no router but the gateway that it is given here.
     pub ipv6: bool,
-    /// Gateways of the container's default routes by this link, at most one a family.
+    /// Gateways of the container's default routes by this link, at most one a family. The unspecified address: everything is
+    /// on the link.
     pub default_routes: BTreeSet<IpAddr>,
 }
 

@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
         "reconcile::lower",
         "reconcile::plan",
         "reconcile::op",
+        "reconcile::parent",
         "reconcile::pool",
         "reconcile::target",
         "reconcile::observed",

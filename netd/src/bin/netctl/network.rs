@@ -35,6 +35,8 @@ pub enum Verb {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum DriverName {
     Bridge,
+    Macvlan,
+    Ipvlan,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "flags, each independent of the others")]
@@ -43,13 +45,18 @@ pub struct Create {
     name: String,
     #[arg(long, value_name = "DRIVER", default_value = "bridge")]
     driver: DriverName,
+    /// The interface of the host on whose wire its containers are, of macvlan and ipvlan: eth0, or eth0.20 for VLAN 20 of it,
+    /// which netd makes where it is not there
+    #[arg(long, value_name = "IF")]
+    parent: Option<String>,
     /// Its addresses, such as 10.20.0.0/24 or fd20::/64, one of each family [default: a free /24 of 10.208.0.0/12]
     #[arg(long = "subnet", value_name = "CIDR")]
     subnets: Vec<IpNetwork>,
     /// IPv6 too [default subnet: a free /64 of this installation's own fd00::/8 range]
     #[arg(long)]
     ipv6: bool,
-    /// The host's address on it, one of each family [default: the first of the subnet]
+    /// The host's address on it, of macvlan and ipvlan that of the router there; one of each family [default: the first of the
+    /// subnet]
     #[arg(long = "gateway", value_name = "IP")]
     gateways: Vec<IpAddr>,
     /// Where addresses are handed out from, one of each family [default: the whole subnet]
@@ -67,34 +74,40 @@ pub struct Create {
     /// Packets to the outside keep their container's address
     #[arg(long)]
     no_masquerade: bool,
-    /// Bytes [default: that of the uplink]
+    /// Bytes [default: that of the uplink, or of the parent]
     #[arg(long)]
     mtu: Option<u32>,
     /// A note to keep with it; repeatable
     #[arg(long = "label", value_name = "K=V", value_parser = pair::<String>)]
     labels: Vec<(String, String)>,
-    /// An option: timeout-tcp-established=2h and the like, snat-pool=ADDR,ADDR-ADDR, or one to keep with it; repeatable
+    /// An option: timeout-tcp-established=2h and the like, snat-pool=ADDR,ADDR-ADDR, macvlan_mode=bridge|vepa|private|passthru,
+    /// ipvlan_mode=l2|l3, parent=IF, or one to keep with it; repeatable
     #[arg(long = "opt", value_name = "K=V", value_parser = pair::<String>)]
     options: Vec<(String, String)>,
 }
 
 impl Create {
     fn spec(self) -> NetworkSpec {
-        match self.driver {
-            DriverName::Bridge => NetworkSpec {
-                name: self.name,
-                subnets: self.subnets,
-                ipv6: self.ipv6,
-                gateways: self.gateways,
-                ip_ranges: self.ip_ranges,
-                aux_addresses: self.aux_addresses.into_iter().collect(),
-                internal: self.internal,
-                no_icc: self.no_icc,
-                no_masquerade: self.no_masquerade,
-                mtu: self.mtu,
-                labels: self.labels.into_iter().collect(),
-                options: self.options.into_iter().collect(),
-            },
+        let driver = match self.driver {
+            DriverName::Bridge => Driver::Bridge,
+            DriverName::Macvlan => Driver::Macvlan,
+            DriverName::Ipvlan => Driver::Ipvlan,
+        };
+        NetworkSpec {
+            name: self.name,
+            driver,
+            parent: self.parent,
+            subnets: self.subnets,
+            ipv6: self.ipv6,
+            gateways: self.gateways,
+            ip_ranges: self.ip_ranges,
+            aux_addresses: self.aux_addresses.into_iter().collect(),
+            internal: self.internal,
+            no_icc: self.no_icc,
+            no_masquerade: self.no_masquerade,
+            mtu: self.mtu,
+            labels: self.labels.into_iter().collect(),
+            options: self.options.into_iter().collect(),
         }
     }
 }
@@ -145,6 +158,8 @@ fn row(record: &NetworkRecord) -> [String; 6] {
     let or_dash = |texts: Vec<String>| output::or_dash(Some(texts.join(", ")).filter(|text| !text.is_empty()));
     let driver = match record.driver {
         Driver::Bridge => "bridge",
+        Driver::Macvlan => "macvlan",
+        Driver::Ipvlan => "ipvlan",
         Driver::Host => "host",
         Driver::None => "none",
     };

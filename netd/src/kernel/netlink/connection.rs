@@ -71,7 +71,13 @@ impl Connection {
     }
 
     pub(super) async fn links(&self) -> io::Result<Vec<LinkMessage>> {
+        self.links_of(None).await
+    }
+
+    /// Those of the namespace that this one knows by `id`; none: its own.
+    pub(super) async fn links_of(&self, id: Option<i32>) -> io::Result<Vec<LinkMessage>> {
         let mut filter = LinkMessage::default();
+        filter.attributes.extend(id.map(LinkAttribute::IfNetnsId));
         filter.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let found = self.dump(RouteNetlinkMessage::GetLink(filter)).await?;
         Ok(found

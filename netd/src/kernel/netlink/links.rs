@@ -1,4 +1,4 @@
-//! How is a container's veth pair made, kept and read?
+//! How is a container's veth pair made, kept and read; and how is what is inside of a container, whatever its link?
 //!
 //! The alias of the host side is the path of the namespace that holds the other side (`ip link show` prints it), so that
 //! a link can be recognised by whoever comes later, also when its namespace is not in netd's own folder.
@@ -7,7 +7,7 @@ use super::connection::{Connection, Existing};
 use super::message::{Device, LOOPBACK, RouteEntry};
 use super::{addresses, ipv6, routes};
 use crate::kernel::netns;
-use crate::reconcile::target::{Link, LinkName};
+use crate::reconcile::target::{Link, LinkKind, LinkName};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet, AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InetDevConf, InfoData, InfoVeth, LinkAttribute, LinkMessage,
@@ -24,13 +24,13 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 /// Sockets that are open inside containers at a time.
-const INSIDE_MAX: usize = 64;
+pub(super) const INSIDE_MAX: usize = 64;
 /// Longest alias of an interface, in bytes (`IFALIASZ`, less the terminator).
 const ALIAS_LEN_MAX: usize = 255;
 
 /// Makes the pair in one step, the container side in its namespace at once. A link that bears the name is replaced when
 /// it is a veth.
-pub(super) async fn create(host: &Connection, name: &str, link: &Link) -> io::Result<()> {
+pub(super) async fn create(host: &Connection, name: &str, link: &Link, gateway_mac: [u8; 6]) -> io::Result<()> {
     delete(host, name).await?;
     let alias = alias(&link.namespace)?;
     let namespace = netns::open(&link.namespace)?;
@@ -42,26 +42,30 @@ pub(super) async fn create(host: &Connection, name: &str, link: &Link) -> io::Re
         .build();
     let pair = LinkMessageBuilder::<LinkVeth>::new(name, &link.interface)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-        .address(link.gateway_mac.to_vec())
+        .address(gateway_mac.to_vec())
         .mtu(link.mtu)
         .build();
-    host.create(RouteNetlinkMessage::NewLink(pair), Existing::Refuse).await.map_err(|error| {
-        if error.raw_os_error() != Some(libc::EEXIST) {
-            return error;
-        }
-        let Link { interface, namespace, .. } = link;
-        let what = format!("an interface named {interface} is in {} already; remove or rename it", namespace.display());
-        io::Error::new(io::ErrorKind::AlreadyExists, what)
-    })?;
+    let made = host.create(RouteNetlinkMessage::NewLink(pair), Existing::Refuse).await;
+    made.map_err(|error| name_taken(error, link))?;
     // Not possible in the same step. Without it, `observe` tells a link of no namespace, which is made again.
     let named = LinkUnspec::new_with_name(name).alias(alias).build();
     host.change(RouteNetlinkMessage::SetLink(named)).await?;
     keep_silent(host, LinkUnspec::new_with_name(name)).await
 }
 
+/// Says of a name that is taken inside of the container whose it is.
+pub(super) fn name_taken(error: io::Error, link: &Link) -> io::Error {
+    if error.raw_os_error() != Some(libc::EEXIST) {
+        return error;
+    }
+    let Link { interface, namespace, .. } = link;
+    let what = format!("an interface named {interface} is in {} already; remove or rename it", namespace.display());
+    io::Error::new(io::ErrorKind::AlreadyExists, what)
+}
+
 /// Lets the kernel make no IPv6 link-local address when the interface comes up. On a network without IPv6 nothing answers
 /// there, and a container would send solicitations that are only dropped; with it, netd gives the address.
-async fn keep_silent(here: &Connection, interface: LinkMessageBuilder<LinkUnspec>) -> io::Result<()> {
+pub(super) async fn keep_silent(here: &Connection, interface: LinkMessageBuilder<LinkUnspec>) -> io::Result<()> {
     let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
     let silent = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
     match here.change(RouteNetlinkMessage::SetLink(interface.append_extra_attribute(silent).build())).await {
@@ -90,7 +94,7 @@ pub(super) async fn delete(host: &Connection, name: &str) -> io::Result<()> {
 }
 
 /// Sets what differs on an existing pair.
-pub(super) async fn configure(host: &Connection, name: &str, link: &Link) -> io::Result<()> {
+pub(super) async fn configure(host: &Connection, name: &str, link: &Link, gateway_mac: [u8; 6]) -> io::Result<()> {
     let outer = device(host, name).await?.filter(Device::is_ours).ok_or(Errno::ENODEV)?;
     let namespace = netns::open(&link.namespace)?;
     if !is_peer_in(host, &outer, &namespace).await? {
@@ -102,8 +106,8 @@ pub(super) async fn configure(host: &Connection, name: &str, link: &Link) -> io:
     let alias = alias(&link.namespace)?;
     let mut message = LinkUnspec::new_with_index(outer.index);
     let mut differs = false;
-    if outer.mac != link.gateway_mac {
-        (message, differs) = (message.address(link.gateway_mac.to_vec()), true);
+    if outer.mac != gateway_mac {
+        (message, differs) = (message.address(gateway_mac.to_vec()), true);
     }
     if outer.mtu != link.mtu {
         (message, differs) = (message.mtu(link.mtu), true);
@@ -124,7 +128,11 @@ pub(super) async fn configure(host: &Connection, name: &str, link: &Link) -> io:
         ipv6::turn_on_outside(host, name).await?;
     }
     for inside in Connection::inside(&[&namespace])? {
-        inside.run(async |inside| configure_inside(inside, &namespace, outer.peer, link).await).await?;
+        inside
+            .run(async |inside| {
+                configure_inside(inside, &namespace, |device| Some(device.index) == outer.peer, link).await
+            })
+            .await?;
     }
     Ok(())
 }
@@ -135,19 +143,26 @@ pub(super) async fn raise_loopback(inside: &Connection) -> io::Result<()> {
     inside.change(RouteNetlinkMessage::SetLink(message)).await
 }
 
-async fn configure_inside(inside: &Connection, namespace: &File, peer: Option<u32>, link: &Link) -> io::Result<()> {
+/// Sets what differs on the container's side, which is the interface that `is_it` says yes to.
+pub(super) async fn configure_inside(
+    inside: &Connection,
+    namespace: &File,
+    is_it: impl Fn(&Device) -> bool,
+    link: &Link,
+) -> io::Result<()> {
     let devices: Vec<Device> = inside.links().await?.iter().map(Device::of).collect();
     if devices.iter().any(|device| device.index == LOOPBACK && !device.up) {
         raise_loopback(inside).await?;
     }
     let loopback = devices.iter().find(|device| device.index == LOOPBACK);
-    let inner = devices.iter().find(|device| Some(device.index) == peer).ok_or(Errno::ENODEV)?;
+    let inner = devices.iter().find(|device| is_it(device)).ok_or(Errno::ENODEV)?;
     if inner.name != link.interface {
         // Only a link that is down can be renamed on kernels before 6.2.
         let message = LinkUnspec::new_with_index(inner.index).down().build();
         inside.change(RouteNetlinkMessage::SetLink(message)).await?;
         let message = LinkUnspec::new_with_index(inner.index).name(link.interface.as_str()).build();
-        inside.change(RouteNetlinkMessage::SetLink(message)).await?;
+        let renamed = inside.change(RouteNetlinkMessage::SetLink(message)).await;
+        renamed.map_err(|error| name_taken(error, link))?;
     }
     if !inner.up {
         keep_silent(inside, LinkUnspec::new_with_index(inner.index)).await?;
@@ -156,7 +171,7 @@ async fn configure_inside(inside: &Connection, namespace: &File, peer: Option<u3
         ipv6::turn_off_inside(namespace, &link.interface)?;
     }
     let mut message = LinkUnspec::new_with_index(inner.index).up();
-    if inner.mac != link.mac {
+    if inner.mac != link.mac && !has_parents_mac(link) {
         message = message.address(link.mac.to_vec());
     }
     if inner.mtu != link.mtu {
@@ -177,6 +192,11 @@ async fn configure_inside(inside: &Connection, namespace: &File, peer: Option<u3
         routes::set_default(inside, inner.index, *wanted).await?;
     }
     Ok(())
+}
+
+/// Then the kernel sees to it; setting it would set the parent's.
+fn has_parents_mac(link: &Link) -> bool {
+    matches!(link.kind, LinkKind::OnParent { wire, .. } if wire.has_parents_mac())
 }
 
 /// Reads pairs back, by their host sides. What cannot be said in the vocabulary of [`Link`] is said so:
@@ -215,11 +235,17 @@ async fn observe_inside(inside: &Connection, outer: &Device) -> io::Result<Link>
         link.mtu = outer.mtu;
     }
     link.namespace = outer.alias.as_ref().map(PathBuf::from).unwrap_or_default();
+    read_inside(inside, inner, &mut link).await?;
+    Ok(link)
+}
+
+/// What the container's side is called and has.
+pub(super) async fn read_inside(inside: &Connection, inner: &Device, link: &mut Link) -> io::Result<()> {
     link.interface.clone_from(&inner.name);
     link.mac = inner.mac;
     link.addresses = addresses::ours(inside, inner.index).await?;
     link.default_routes = default_routes(inside, inner.index).await?;
-    Ok(link)
+    Ok(())
 }
 
 /// The namespace that the alias names, if it holds the other side.
@@ -233,11 +259,16 @@ async fn namespace_of(host: &Connection, outer: &Device) -> io::Result<Option<Fi
 }
 
 fn unfinished(outer: &Device) -> Link {
+    unfinished_as(LinkKind::Veth { gateway_mac: outer.mac })
+}
+
+/// A link of no namespace.
+pub(super) fn unfinished_as(kind: LinkKind) -> Link {
     Link {
         namespace: PathBuf::new(),
         interface: String::new(),
         mac: [0; 6],
-        gateway_mac: outer.mac,
+        kind,
         mtu: 0,
         addresses: BTreeSet::new(),
         ipv6: false,
@@ -269,21 +300,28 @@ async fn default_routes(connection: &Connection, index: u32) -> io::Result<BTree
         gateways.extend(
             defaults
                 .filter(|route| route.ours && route.is_main() && route.is_default() && route.devices == [index])
-                .filter_map(|route| route.gateway),
+                .map(|route| route.gateway.unwrap_or(route.destination.ip())),
         );
     }
     Ok(gateways)
 }
 
 /// Whether the other side of `outer` is in this namespace.
-async fn is_peer_in(host: &Connection, outer: &Device, namespace: &File) -> io::Result<bool> {
+pub(super) async fn is_peer_in(host: &Connection, outer: &Device, namespace: &File) -> io::Result<bool> {
     let Some(expected) = outer.peer_namespace else { return Ok(false) };
+    Ok(expected >= 0 && id_of(host, namespace).await? == Some(expected))
+}
+
+/// The id by which this namespace knows another; none: it has none for it.
+pub(super) async fn id_of(host: &Connection, namespace: &File) -> io::Result<Option<i32>> {
     let mut message = NsidMessage::default();
     let descriptor = u32::try_from(namespace.as_raw_fd()).map_err(|_| Errno::EBADF)?;
     message.attributes.push(NsidAttribute::Fd(descriptor));
     let answer = host.ask(RouteNetlinkMessage::GetNsId(message)).await?;
-    let Some(RouteNetlinkMessage::NewNsId(answer)) = answer else { return Ok(false) };
-    Ok(expected >= 0 && answer.attributes.contains(&NsidAttribute::Id(expected)))
+    let Some(RouteNetlinkMessage::NewNsId(answer)) = answer else { return Ok(None) };
+    let mut ids =
+        answer.attributes.iter().filter_map(|part| if let NsidAttribute::Id(id) = part { Some(*id) } else { None });
+    Ok(ids.find(|id| *id >= 0))
 }
 
 /// `net.ipv4.conf.NAME.forwarding=1`, without the file: it also works where `/proc/sys` is read-only.

@@ -3,12 +3,13 @@
 //! The attributes of a message are a list in which each may be missing; here they are read once into plain types.
 
 use crate::model::node::XdpMode;
+use crate::model::parent::{IpvlanMode, MacvlanMode, Wire};
 use ipnetwork::IpNetwork;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use netlink_packet_route::link::{
-    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-    LinkXdp,
+    AfSpecInet, AfSpecInet6, AfSpecUnspec, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVlan, IpVlanMode,
+    LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, MacVlanMode,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
@@ -21,6 +22,16 @@ pub const PROTOCOL: u8 = 0x6e;
 
 /// The index of `lo`, which is the first interface of every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
+
+/// Alias of the VLAN sub-interfaces that netd made.
+pub(crate) const VLAN_ALIAS: &str = "netd";
+/// With what the name begins that they have until they have their alias: the two cannot be given in one step.
+pub(crate) const VLAN_BIRTH_NAME: &str = "nd.";
+
+/// Alias of a container's interface on the wire of a parent, by its name in plans.
+pub(crate) fn wire_alias(name: &str) -> String {
+    format!("netd {name}")
+}
 
 /// A network interface.
 #[expect(clippy::struct_excessive_bools, reason = "the kernel's own flags, each independent of the others")]
@@ -38,9 +49,15 @@ pub(crate) struct Device {
     pub(crate) mtu: u32,
     pub(crate) mac: [u8; 6],
     pub(crate) alias: Option<String>,
-    /// Of a veth: the index of the other side, in its own namespace.
+    /// It is macvlan or ipvlan.
+    pub(crate) on_parent: bool,
+    /// How it shares its parent's wire; none: in a way that netd does not know.
+    pub(crate) wire: Option<Wire>,
+    /// Of a VLAN sub-interface.
+    pub(crate) vlan: Option<u16>,
+    /// Of a veth: the index of the other side, in its own namespace. Of what has a parent: that one's.
     pub(crate) peer: Option<u32>,
-    /// Of a veth: the id by which this namespace knows the other side's; none when both are in the same.
+    /// The id by which this namespace knows that of `peer`; none when both are in the same.
     pub(crate) peer_namespace: Option<i32>,
     /// The XDP programs on it, by their numbers.
     pub(crate) xdp: Vec<(XdpMode, u32)>,
@@ -62,7 +79,7 @@ impl Device {
                 LinkAttribute::IfAlias(alias) => device.alias = Some(alias.clone()),
                 LinkAttribute::Link(peer) => device.peer = Some(*peer),
                 LinkAttribute::LinkNetNsId(id) => device.peer_namespace = Some(*id),
-                LinkAttribute::LinkInfo(info) => device.veth = info.contains(&LinkInfo::Kind(InfoKind::Veth)),
+                LinkAttribute::LinkInfo(info) => device.read(info),
                 LinkAttribute::Xdp(attributes) => device.xdp = attributes.iter().filter_map(xdp).collect(),
                 LinkAttribute::AfSpecUnspec(families) => {
                     device.forwarding = forwarding(families);
@@ -74,6 +91,34 @@ impl Device {
         device
     }
 
+    fn read(&mut self, info: &[LinkInfo]) {
+        for part in info {
+            match part {
+                LinkInfo::Kind(kind) => {
+                    self.veth = *kind == InfoKind::Veth;
+                    self.on_parent = matches!(kind, InfoKind::MacVlan | InfoKind::IpVlan);
+                }
+                LinkInfo::Data(InfoData::MacVlan(data)) => self.wire = data.iter().find_map(macvlan),
+                LinkInfo::Data(InfoData::IpVlan(data)) => self.wire = data.iter().find_map(ipvlan),
+                LinkInfo::Data(InfoData::Vlan(data)) => {
+                    self.vlan = data.iter().find_map(|part| if let InfoVlan::Id(id) = part { Some(*id) } else { None });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether this is a VLAN sub-interface that netd made: by its alias, or, before it has that, by its name.
+    pub(crate) fn is_our_vlan(&self) -> bool {
+        self.vlan.is_some() && (self.alias.as_deref() == Some(VLAN_ALIAS) || self.name.starts_with(VLAN_BIRTH_NAME))
+    }
+
+    /// Whether this is the interface on a parent's wire that netd made for the link `name`: by its alias, or, before it has
+    /// that, by its name.
+    pub(crate) fn is_wire_of(&self, name: &str) -> bool {
+        self.on_parent && (self.name == name || self.alias.as_deref() == Some(&wire_alias(name)))
+    }
+
     /// Whether this is the host side of a container's link: a veth whose name is `nd` and a hexadecimal number.
     pub(crate) fn is_ours(&self) -> bool {
         let hexadecimal = |digits: &str| {
@@ -81,6 +126,26 @@ impl Device {
         };
         self.veth && self.name.strip_prefix("nd").is_some_and(hexadecimal)
     }
+}
+
+const fn macvlan(data: &InfoMacVlan) -> Option<Wire> {
+    let InfoMacVlan::Mode(mode) = data else { return None };
+    Some(Wire::Macvlan(match mode {
+        MacVlanMode::Bridge => MacvlanMode::Bridge,
+        MacVlanMode::Vepa => MacvlanMode::Vepa,
+        MacVlanMode::Private => MacvlanMode::Private,
+        MacVlanMode::Passthrough => MacvlanMode::Passthru,
+        _ => return None,
+    }))
+}
+
+const fn ipvlan(data: &InfoIpVlan) -> Option<Wire> {
+    let InfoIpVlan::Mode(mode) = data else { return None };
+    Some(Wire::Ipvlan(match mode {
+        IpVlanMode::L2 => IpvlanMode::L2,
+        IpVlanMode::L3 => IpvlanMode::L3,
+        _ => return None,
+    }))
 }
 
 const fn xdp(attribute: &LinkXdp) -> Option<(XdpMode, u32)> {

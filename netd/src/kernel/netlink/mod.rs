@@ -1,15 +1,19 @@
 //! How are links, addresses, routes and neighbours read and changed?
 //!
 //! Requests go one at a time, from the one thread that owns a [`Netlink`], on a small runtime of its own. All that
-//! netd makes here bears [`PROTOCOL`], or is a veth named `nd…`; nothing else is ever changed or removed.
+//! netd makes here bears [`PROTOCOL`], is a veth named `nd…`, or has an alias that says so (`vlans`, `wires`); nothing else is
+//! ever changed or removed.
 
 mod addresses;
 mod connection;
 mod ipv6;
 mod links;
 pub(crate) mod message;
+mod notes;
 mod routes;
+mod vlans;
 mod watch;
+mod wires;
 
 pub use message::PROTOCOL;
 pub use watch::Watch;
@@ -17,13 +21,16 @@ pub use watch::Watch;
 use crate::kernel::facts::{self, NodeFacts};
 use crate::kernel::netns;
 use crate::model::node::XdpMode;
-use crate::reconcile::target::{Link, LinkName, Route, Target};
+use crate::model::parent::LinkDriver;
+use crate::reconcile::target::{Link, LinkKind, LinkName, Route, Target, Vlan};
 use connection::Connection;
 use ipnetwork::IpNetwork;
 use message::{Address, Device, LOOPBACK, RouteEntry};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::route::RouteMessage;
+use notes::Notes;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -34,6 +41,9 @@ use tokio::runtime::{Builder, Runtime};
 pub struct Netlink {
     runtime: Runtime,
     host: Connection,
+    /// The host's namespace.
+    own: File,
+    notes: Notes,
 }
 
 impl Netlink {
@@ -41,7 +51,14 @@ impl Netlink {
     pub fn open() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let host = runtime.block_on(async { Connection::here() })?;
-        Ok(Self { runtime, host })
+        Ok(Self { runtime, host, own: netns::own()?, notes: Notes::none() })
+    }
+
+    /// The same, for links on the wire of a parent too, which leave no trace on the host: where they are is noted in `folder`,
+    /// which is made when it is needed.
+    #[must_use]
+    pub fn noting(self, folder: &Path) -> Self {
+        Self { notes: Notes::in_folder(folder), ..self }
     }
 
     /// What this node is. The interfaces named in `uplinks` are its uplinks; none named: those of the default routes.
@@ -77,6 +94,8 @@ impl Netlink {
             let devices: Vec<Device> = self.host.links().await?.iter().map(Device::of).collect();
             let ours: Vec<&Device> = devices.iter().filter(|device| device.is_ours()).collect();
             target.links = links::observe(&self.host, &ours).await?;
+            target.links.extend(wires::observe(&self.wires(), &devices).await?);
+            target.vlans = vlans::observe(&devices);
             let gateways = addresses::ours(&self.host, LOOPBACK).await?;
             target.gateways = gateways.iter().map(IpNetwork::ip).collect();
             let names = devices.into_iter().map(|device| (device.index, device.name)).collect();
@@ -101,18 +120,53 @@ impl Netlink {
         Ok(programs.collect())
     }
 
-    /// Makes the pair, down and without addresses. A stale one of that name is replaced.
+    /// Makes the link, down and without addresses. A stale one of that name is replaced.
     pub fn create_link(&self, name: &str, link: &Link) -> io::Result<()> {
-        self.runtime.block_on(links::create(&self.host, name, link))
+        self.runtime.block_on(async {
+            match &link.kind {
+                LinkKind::Veth { gateway_mac } => links::create(&self.host, name, link, *gateway_mac).await,
+                LinkKind::OnParent { parent, wire } => wires::create(&self.wires(), name, link, parent, *wire).await,
+            }
+        })
     }
 
-    /// Sets what differs on an existing pair.
+    /// Sets what differs on an existing link.
     pub fn configure_link(&self, name: &str, link: &Link) -> io::Result<()> {
-        self.runtime.block_on(links::configure(&self.host, name, link))
+        self.runtime.block_on(async {
+            match &link.kind {
+                LinkKind::Veth { gateway_mac } => links::configure(&self.host, name, link, *gateway_mac).await,
+                LinkKind::OnParent { .. } => wires::configure(name, link).await,
+            }
+        })
     }
 
     pub fn delete_link(&self, name: &str) -> io::Result<()> {
-        self.runtime.block_on(links::delete(&self.host, name))
+        self.runtime.block_on(async {
+            wires::delete(&self.wires(), name).await?;
+            links::delete(&self.host, name).await
+        })
+    }
+
+    /// Makes a VLAN sub-interface, or brings the one that netd made to this.
+    pub fn set_vlan(&self, name: &str, vlan: &Vlan) -> io::Result<()> {
+        self.runtime.block_on(vlans::set(&self.host, name, vlan))
+    }
+
+    pub fn delete_vlan(&self, name: &str) -> io::Result<()> {
+        self.runtime.block_on(vlans::delete(&self.host, name))
+    }
+
+    /// Whether the kernel can make such interfaces: tries one in a namespace that lives only for that, and so loads the
+    /// module where there is one.
+    pub fn has_driver(driver: LinkDriver) -> io::Result<bool> {
+        netns::in_new(|| {
+            let runtime = Builder::new_current_thread().enable_io().build()?;
+            runtime.block_on(async { wires::is_known(&Connection::here()?, driver).await })
+        })
+    }
+
+    const fn wires(&self) -> wires::Wires<'_> {
+        wires::Wires { host: &self.host, own: &self.own, notes: &self.notes }
     }
 
     pub fn add_gateway(&self, gateway: IpAddr) -> io::Result<()> {

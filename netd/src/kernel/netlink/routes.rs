@@ -101,7 +101,12 @@ pub(super) async fn remove_default(inside: &Connection, index: u32, gateway: IpA
 fn default_message(index: u32, gateway: IpAddr) -> io::Result<RouteMessage> {
     let any = if gateway.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
     let everywhere = IpNetwork::new(any, 0).map_err(io::Error::other)?;
-    Ok(builder(everywhere)?.output_interface(index).gateway(gateway).map_err(io::Error::other)?.build())
+    let builder = builder(everywhere)?.output_interface(index);
+    if gateway == any {
+        // Everything is on the link.
+        return Ok(builder.scope(RouteScope::Link).build());
+    }
+    Ok(builder.gateway(gateway).map_err(io::Error::other)?.build())
 }
 
 async fn replace(host: &Connection, prefix: IpNetwork, message: RouteMessage) -> io::Result<()> {

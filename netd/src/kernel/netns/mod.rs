@@ -25,6 +25,19 @@ use std::path::Path;
 /// The network namespace of the calling thread.
 const OWN: &str = "/proc/thread-self/ns/net";
 
+/// The network namespace of the calling thread.
+pub fn own() -> io::Result<File> {
+    File::open(OWN)
+}
+
+/// Runs `work` in a new network namespace, which lives as long as that and what `work` leaves open.
+pub fn in_new<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    on_own_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        work()
+    })?
+}
+
 /// Makes a new, empty network namespace, kept by a bind mount at `path`. Refused when `path` exists.
 ///
 /// `identified` is told the new namespace's inode before anything stands at `path`, so that a crash leaves nothing that

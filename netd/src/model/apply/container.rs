@@ -89,7 +89,7 @@ impl State {
                 return Err(Refusal::NetworkTwice { network: name.clone() });
             }
             let mode = match self.network(name)?.driver {
-                Driver::Bridge => continue,
+                Driver::Bridge | Driver::Macvlan | Driver::Ipvlan => continue,
                 Driver::Host => Mode::Host,
                 Driver::None => Mode::None,
             };
@@ -135,6 +135,7 @@ impl State {
         index: usize,
         chosen: &Chosen,
     ) -> Result<Endpoint, Refusal> {
+        self.check_wire(network, chosen.mac)?;
         let number = take_number(&mut self.next_endpoint, Kind::Container)?;
         let neighbours = Neighbours::of(self, network);
         let ipv4 = self.take_address(network, Family::V4, "--ip", chosen.ip, &neighbours)?;

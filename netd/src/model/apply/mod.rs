@@ -1,12 +1,13 @@
 //! How does a command change the state?
 //!
-//! One file per object: `network` with its `subnet`s, `container`, `publish` with what it may `overlap`, `block`. This one
+//! One file per object: `network` with its `subnet`s and its `parent`, `container`, `publish` with what it may `overlap`, `block`. This one
 //! gives out identifiers and numbers.
 
 mod block;
 mod container;
 mod network;
 mod overlap;
+mod parent;
 mod publish;
 mod subnet;
 

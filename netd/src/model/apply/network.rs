@@ -26,13 +26,14 @@ impl State {
             }
             let subnets = match driver {
                 Driver::Bridge => vec![self.automatic_subnet(Family::V4, context)?],
-                Driver::Host | Driver::None => Vec::new(),
+                Driver::Macvlan | Driver::Ipvlan | Driver::Host | Driver::None => Vec::new(),
             };
             let network = Network {
                 number: take_number(&mut self.next_network, Kind::Network)?,
                 name: name.to_owned(),
                 id: identifier(context, index),
                 driver,
+                parent: None,
                 subnets,
                 internal: false,
                 icc: true,
@@ -57,7 +58,8 @@ impl State {
             return Err(bad(spec, format!("MTU {mtu} is not from {} to {}", MTUS.start(), MTUS.end())));
         }
         check_options(spec)?;
-        let subnets = self.subnets_of(spec, context)?;
+        let parent = self.parent_of(spec, context)?;
+        let subnets = self.subnets_of(spec, parent.as_ref(), context)?;
         if let Some(mtu) = spec.mtu.filter(|mtu| *mtu < MTU_MIN_V6 && subnets.iter().any(|s| s.subnet.is_ipv6())) {
             return Err(bad(spec, format!("MTU {mtu} is too little for IPv6, which needs {MTU_MIN_V6}")));
         }
@@ -66,7 +68,8 @@ impl State {
             number: take_number(&mut self.next_network, Kind::Network)?,
             name: spec.name.clone(),
             id: identifier(context, 0),
-            driver: Driver::Bridge,
+            driver: spec.driver,
+            parent,
             internal: spec.internal,
             icc: !spec.no_icc,
             masquerade: !spec.no_masquerade,

@@ -148,8 +148,9 @@ impl State {
         if is_link_local(address) {
             return Err(Refusal::LinkLocal { address });
         }
-        let is_gateway =
-            || self.networks.values().flat_map(|network| &network.subnets).any(|subnet| subnet.gateway == address);
+        // That of a network with a parent is somebody else's.
+        let own = || self.networks.values().filter(|network| network.parent.is_none());
+        let is_gateway = || own().flat_map(|network| &network.subnets).any(|subnet| subnet.gateway == address);
         if address.is_unspecified()
             || address.is_loopback()
             || context.facts.addresses.contains(&address)
@@ -197,8 +198,14 @@ impl Container {
     /// When there is none.
     pub fn answerer<'a>(&'a self, state: &'a State, family: Family) -> Result<(&'a Endpoint, IpAddr), Refusal> {
         let outside = |endpoint: &&Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_outside);
+        let published = |endpoint: &Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_published);
         let find = |family| {
-            self.endpoints.iter().filter(outside).find_map(|endpoint| Some((endpoint, endpoint.address(family)?)))
+            // The way out: what it answers leaves by that.
+            self.endpoints
+                .iter()
+                .filter(outside)
+                .find_map(|endpoint| Some((endpoint, endpoint.address(family)?)))
+                .filter(|(endpoint, _)| published(endpoint))
         };
         let found = match family {
             Family::V4 => find(Family::V4),
@@ -207,6 +214,13 @@ impl Container {
         let why = match self.mode {
             Mode::Host => "it is on the host's own network, where its ports answer already",
             Mode::None => "it is on no network",
+            Mode::Bridge if self.endpoints.iter().all(|endpoint| outside(&endpoint) && !published(endpoint)) => {
+                "it is on the wire of an interface of the host, where its ports answer at its own address"
+            }
+            Mode::Bridge if self.endpoints.iter().any(|endpoint| outside(&endpoint) && !published(endpoint)) => {
+                "its default route is by a macvlan or ipvlan network, where the answers would leave; name the bridge \
+                 network first"
+            }
             Mode::Bridge if self.endpoints.iter().any(|endpoint| outside(&endpoint)) => {
                 "it has no IPv4 address for one of the host to lead to; name an IPv6 address, such as [::], or none"
             }

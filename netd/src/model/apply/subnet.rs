@@ -5,8 +5,9 @@ use crate::model::command::{Context, NetworkSpec};
 use crate::model::family::Family;
 use crate::model::ipam;
 use crate::model::node::Ipv6;
+use crate::model::parent::Parent;
 use crate::model::refusal::Refusal;
-use crate::model::state::{State, Subnet};
+use crate::model::state::{Network, State, Subnet};
 use ipnetwork::IpNetwork;
 use netd_common::globals::HAIRPIN_V6;
 use std::collections::BTreeMap;
@@ -32,14 +33,19 @@ const RESERVED: [(&str, IpAddr, u8); 8] = [
 ];
 impl State {
     /// The subnets that were asked for, IPv4's first.
-    pub(super) fn subnets_of(&self, spec: &NetworkSpec, context: &Context) -> Result<Vec<Subnet>, Refusal> {
+    pub(super) fn subnets_of(
+        &self,
+        spec: &NetworkSpec,
+        parent: Option<&Parent>,
+        context: &Context,
+    ) -> Result<Vec<Subnet>, Refusal> {
         let v4 = only_one(spec, Family::V4, "subnets", &spec.subnets, IpNetwork::network)?;
         let v6 = only_one(spec, Family::V6, "subnets", &spec.subnets, IpNetwork::network)?;
         let wanted = [(Family::V4, v4, v6.is_none() || spec.ipv6), (Family::V6, v6, spec.ipv6)];
         let mut subnets = Vec::new();
         for (family, named, automatic) in wanted {
             let subnet = match named {
-                Some(subnet) => self.named_subnet(spec, *subnet, context)?,
+                Some(subnet) => self.named_subnet(spec, *subnet, parent, context)?,
                 None if automatic => self.automatic_subnet(family, context)?,
                 None => continue,
             };
@@ -59,10 +65,19 @@ impl State {
                 inside(spec, "range", range.broadcast(), &mut subnets)?.ip_range = Some(*range);
             }
         }
+        if parent.is_some() {
+            set_hosts_aside(spec, &mut subnets, context)?;
+        }
         Ok(subnets)
     }
 
-    fn named_subnet(&self, spec: &NetworkSpec, subnet: IpNetwork, context: &Context) -> Result<Subnet, Refusal> {
+    fn named_subnet(
+        &self,
+        spec: &NetworkSpec,
+        subnet: IpNetwork,
+        parent: Option<&Parent>,
+        context: &Context,
+    ) -> Result<Subnet, Refusal> {
         if subnet.ip() != subnet.network() {
             let whole = format!("{}/{}", subnet.network(), subnet.prefix());
             return Err(bad(spec, format!("{subnet} is an address in a subnet; write {whole}")));
@@ -76,13 +91,20 @@ impl State {
             let private = if subnet.is_ipv4() { "RFC 1918" } else { "fd00::/8, RFC 4193" };
             return Err(bad(spec, format!("{subnet} holds {what} addresses; choose a private range ({private})")));
         }
-        for network in self.networks.values() {
+        // On another wire, the same addresses are others.
+        let is_elsewhere = |network: &&Network| match (parent, &network.parent) {
+            (Some(own), Some(other)) => own.interface != other.interface,
+            (None, _) | (_, None) => false,
+        };
+        for network in self.networks.values().filter(|network| !is_elsewhere(network)) {
             if let Some(other) = network.subnets.iter().find(|other| ipam::overlap(other.subnet, subnet)) {
                 let whose = format!("of network \"{}\"", network.name);
                 return Err(Refusal::SubnetOverlaps { subnet, other: other.subnet, whose });
             }
         }
-        if let Some(&other) = context.facts.routed.iter().find(|&&other| ipam::overlap(other, subnet)) {
+        // The host routes what is on the parent's wire, as a rule.
+        let routed = if parent.is_some() { None } else { Some(&context.facts.routed) };
+        if let Some(&other) = routed.into_iter().flatten().find(|&&other| ipam::overlap(other, subnet)) {
             return Err(Refusal::SubnetOverlaps { subnet, other, whose: "which the host routes already".to_owned() });
         }
         Ok(Subnet { subnet, gateway: subnet.network(), ip_range: None, aux_addresses: BTreeMap::new(), last: None })
@@ -166,6 +188,30 @@ fn set_gateway(spec: &NetworkSpec, family: Family, subnets: &mut [Subnet]) -> Re
         return Err(bad(spec, format!("{gateway} cannot be the gateway: it is set aside already")));
     }
     subnet.gateway = gateway;
+    Ok(())
+}
+
+/// On the wire of a parent, the host has addresses like anybody else: they are set aside as `host`, and one of them can be
+/// no gateway.
+fn set_hosts_aside(spec: &NetworkSpec, subnets: &mut [Subnet], context: &Context) -> Result<(), Refusal> {
+    for subnet in subnets {
+        let mut names = (1_u32..).map(|number| if number == 1 { "host".to_owned() } else { format!("host-{number}") });
+        for &address in context.facts.addresses.iter().filter(|address| subnet.subnet.contains(**address)) {
+            if address == subnet.gateway {
+                let what = format!(
+                    "the gateway {address} is an address of this host, which containers on its wire do not reach; name \
+                     that of the router with --gateway"
+                );
+                return Err(bad(spec, what));
+            }
+            if subnet.aux_addresses.values().any(|aux| *aux == address) {
+                continue;
+            }
+            if let Some(name) = names.find(|name| !spec.aux_addresses.contains_key(name)) {
+                subnet.aux_addresses.insert(name, address);
+            }
+        }
+    }
     Ok(())
 }
 

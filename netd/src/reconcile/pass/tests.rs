@@ -3,8 +3,8 @@
 use super::*;
 use crate::kernel::fake::{Fake, Faults, Leaves};
 use crate::model::command::{Command, ContainerSpec, NetworkSpec, Unpublish};
-use crate::model::state::{Protocol, PublishKey};
-use crate::model::testing::{any_command, container, context, facts, network, publish, state};
+use crate::model::state::{Driver, Protocol, PublishKey};
+use crate::model::testing::{any_command, container, context, facts, network, on_parent, publish, state};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -66,7 +66,20 @@ fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
         publish: vec!["9090:90".parse().unwrap()],
         ..container("new")
     };
+    let lan = |name: &str, parent: &str, subnet: &str| {
+        Command::CreateNetwork(on_parent(name, Driver::Macvlan, parent, subnet, &[]))
+    };
+    let on_lan = |name: &str, networks: &[&str]| {
+        let networks = networks.iter().map(|&network| network.to_owned()).collect();
+        Command::CreateContainer(ContainerSpec { networks, ..container(name) })
+    };
+    let on_vlan =
+        [lan("lan", "lan0.20", "10.9.0.0/24"), lan("too", "lan0.20", "10.9.1.0/24"), on_lan("db", &["lan", "bridge"])];
+    let before = on_vlan.iter().fold(before, |state, command| after(&state, command));
     let changes = [
+        vec![lan("other", "lan0.30", "10.9.2.0/24"), on_lan("new", &["bridge", "other", "lan"])],
+        vec![removed("db"), Command::RemoveNetworks(vec!["lan".to_owned(), "too".to_owned()])],
+        vec![removed("db"), on_lan("db", &["too"])],
         vec![Command::CreateNetwork(network("back")), Command::CreateContainer(multi)],
         vec![removed("web")],
         vec![removed("web"), Command::CreateContainer(container("web")), publish("web", &["0.0.0.0:8080:80"])],
@@ -102,6 +115,36 @@ fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
             assert!(steps > 1, "{commands:?} was stopped nowhere");
         }
     }
+}
+
+#[test]
+fn a_parent_that_goes_takes_its_links_and_brings_them_back() {
+    let (mut reconciler, now) = (reconciler(), Instant::now());
+    let lan = Command::CreateNetwork(on_parent("lan", Driver::Macvlan, "lan0.20", "10.9.0.0/24", &[]));
+    let db = ContainerSpec { networks: vec!["lan".to_owned()], ..container("db") };
+    let state = [lan, Command::CreateContainer(db)].iter().fold(Arc::new(state()), |state, c| after(&state, c));
+    assert_eq!(settle(&mut reconciler, &state, now).failing, BTreeMap::new());
+    let whole = reconciler.kernel.content.clone();
+    // The kernel takes the VLAN and what is on it along.
+    let lan0 = reconciler.kernel.facts.interfaces.remove("lan0").unwrap();
+    reconciler.kernel.content.apply(&Op::DeleteVlan("lan0.20".to_owned()));
+    let outcome = reconciler.pass(&state, Look::Anew, now);
+    let failing: Vec<_> = outcome.status.failing.keys().cloned().collect();
+    assert_eq!(failing, [Object::Network("lan".to_owned()), Object::Container("db".to_owned())]);
+    assert_eq!((outcome.planned, reconciler.retry_due()), (0, None), "nothing can be done, and nothing is tried");
+    reconciler.kernel.facts.interfaces.insert("lan0".to_owned(), lan0);
+    let outcome = reconciler.pass(&state, Look::Anew, now);
+    assert_eq!(outcome.status.failing, BTreeMap::new());
+    assert_eq!(reconciler.kernel.content, whole);
+    // The link alone.
+    reconciler.kernel.content.apply(&Op::DeleteLink("nd3".to_owned()));
+    reconciler.pass(&state, Look::Anew, now);
+    assert_eq!(reconciler.kernel.content, whole);
+    // The last network that uses it takes the VLAN along.
+    let gone = [removed("db"), Command::RemoveNetworks(vec!["lan".to_owned()])];
+    let state = gone.iter().fold(state, |state, command| after(&state, command));
+    reconciler.pass(&state, Look::Anew, now);
+    assert!(reconciler.kernel.content.0.vlans.is_empty());
 }
 
 #[test]

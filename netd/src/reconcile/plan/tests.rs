@@ -1,14 +1,15 @@
 //! Does each difference give the right steps, in the right order, and do they suffice?
 
 use super::*;
-use crate::model::command::Command;
+use crate::model::command::{Command, ContainerSpec};
 use crate::model::node::NodeFacts;
+use crate::model::parent::{MacvlanMode, Wire};
 use crate::model::prefix::{Prefix, Prefixes};
-use crate::model::state::State;
+use crate::model::state::{Driver, State};
 use crate::model::testing::{block, container, context, facts, publish, publish_to, state};
 use crate::reconcile::lower::lower;
 use crate::reconcile::op::Phase;
-use crate::reconcile::target::{EndpointEntry, FdbEntry, Port};
+use crate::reconcile::target::{EndpointEntry, FdbEntry, LinkKind, Port};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
 use netd_common::endpoint::{EndpointKey, PoolKey};
@@ -37,6 +38,8 @@ fn short(ops: &[Op]) -> Vec<String> {
         Op::CreateLink(name, _) => format!("CreateLink {name}"),
         Op::ConfigureLink(name, _) => format!("ConfigureLink {name}"),
         Op::DeleteLink(name) => format!("DeleteLink {name}"),
+        Op::SetVlan(name, vlan) => format!("SetVlan {name}: {} of {}", vlan.id, vlan.of),
+        Op::DeleteVlan(name) => format!("DeleteVlan {name}"),
         Op::SetPort(name, _) => format!("SetPort {name}"),
         Op::RemovePort(name) => format!("RemovePort {name}"),
         Op::SetEndpoint(key, _) => format!("SetEndpoint {}", IpAddr::from(key.address)),
@@ -205,6 +208,37 @@ fn a_namespace_of_the_same_path_is_not_the_same_namespace() {
 }
 
 #[test]
+fn a_vlan_stands_before_its_links_and_goes_after_them() {
+    let lan = crate::model::testing::on_parent("lan", Driver::Macvlan, "lan0.20", "10.9.0.0/24", &[]);
+    let db = ContainerSpec { networks: vec!["lan".to_owned()], ..container("db") };
+    let with = after(&[Command::CreateNetwork(lan), Command::CreateContainer(db)]);
+    assert_eq!(
+        short(&plan(&with, &Observed(after(&[])))),
+        [
+            "CreateNamespace /run/netns/db",
+            "SetVlan lan0.20: 20 of lan0",
+            "CreateLink nd3",
+            "ConfigureLink nd3",
+            "OpenNames /run/netns/db",
+        ]
+    );
+    assert_eq!(
+        short(&plan(&after(&[]), &Observed(with.clone()))),
+        ["CloseNames /run/netns/db", "DeleteLink nd3", "DeleteVlan lan0.20", "DeleteNamespace /run/netns/db"]
+    );
+    // It is down: nothing stands on it anew for that.
+    let mut down = Observed(with.clone());
+    down.0.vlans.values_mut().for_each(|vlan| vlan.mtu = 0);
+    assert_eq!(short(&plan(&with, &down)), ["SetVlan lan0.20: 20 of lan0"]);
+    // It is another's VLAN.
+    down.0.vlans.values_mut().for_each(|vlan| vlan.id = 30);
+    assert_eq!(
+        short(&plan(&with, &down)),
+        ["DeleteLink nd3", "DeleteVlan lan0.20", "SetVlan lan0.20: 20 of lan0", "CreateLink nd3", "ConfigureLink nd3"]
+    );
+}
+
+#[test]
 fn uplinks_are_followed() {
     let state = state();
     let elsewhere = NodeFacts { uplinks: [("eth1".to_owned(), facts().uplinks["eth0"].clone())].into(), ..facts() };
@@ -338,19 +372,34 @@ fn mac() -> impl Strategy<Value = [u8; 6]> {
     (0..3_u8).prop_map(|n| [2, 0, 0, 0, 0, n])
 }
 
+fn kind() -> impl Strategy<Value = LinkKind> {
+    let on = |parent: &str, mode| LinkKind::OnParent { parent: parent.to_owned(), wire: Wire::Macvlan(mode) };
+    prop_oneof![
+        (0..2_u8).prop_map(|last| LinkKind::Veth { gateway_mac: [0, 0, 0, 0, 0, last] }),
+        Just(on("eth0.1", MacvlanMode::Bridge)),
+        Just(on("eth0.2", MacvlanMode::Bridge)),
+        Just(on("eth0.2", MacvlanMode::Vepa)),
+    ]
+}
+
+fn vlans() -> impl Strategy<Value = BTreeMap<String, Vlan>> {
+    let vlan = (1..3_u16, 0..2_u32).prop_map(|(id, mtu)| Vlan { of: "eth0".to_owned(), id, mtu });
+    btree_map(prop::sample::select(vec!["eth0.1".to_owned(), "eth0.2".to_owned()]), vlan, 0..3)
+}
+
 fn link() -> impl Strategy<Value = Link> {
-    (path(), 0..2_u8, mac(), 0..2_u32, btree_set(address(), 0..2)).prop_map(|(namespace, interface, mac, mtu, ips)| {
-        Link {
+    (path(), 0..2_u8, mac(), 0..2_u32, btree_set(address(), 0..2), kind()).prop_map(
+        |(namespace, interface, mac, mtu, ips, kind)| Link {
             namespace,
             interface: format!("eth{interface}"),
             mac,
-            gateway_mac: [0; 6],
+            kind,
             mtu,
             addresses: ips.iter().map(|&ip| IpNetwork::from(ip)).collect(),
             ipv6: interface == 1,
             default_routes: ips,
-        }
-    })
+        },
+    )
 }
 
 fn port() -> impl Strategy<Value = Port> {
@@ -409,6 +458,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
             (btree_set(path(), 0..3), btree_set(path(), 0..3)),
             btree_map(name(), link(), 0..4),
             btree_set(address(), 0..3),
+            vlans(),
         ),
         (btree_map(address().prop_map(IpNetwork::from), route, 0..4), btree_set(attachment(), 0..5)),
         (btree_map(endpoint_key, endpoint, 0..4), btree_map(name(), port(), 0..4)),
@@ -419,7 +469,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
     )
         .prop_map(
             |(
-                ((namespaces, names), links, gateways),
+                ((namespaces, names), links, gateways, vlans),
                 (routes, attachments),
                 (endpoints, ports),
                 (fdb, publishes),
@@ -431,6 +481,7 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
                 let (timeouts, snat_pools) = own;
                 Target {
                     namespaces,
+                    vlans,
                     links,
                     gateways,
                     routes,
