@@ -6,6 +6,7 @@ use crate::run::{self, DROP, NEXT, REDIRECT, RunResult, is_first_fragment, may_c
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use netd::kernel::flows::monotonic_ns;
+use netd_common::Addr;
 use netd_common::drop::{Counter, Hook};
 use netd_common::flow::{Flow, FlowKey, HOST, INSIDE, Nominee, OUTSIDE};
 use netd_common::fragment::{Fragment, FragmentKey};
