@@ -1,43 +1,90 @@
 //! In which order do the contestants do their works?
+//!
+//! All of them stand side by side, and each does its works once a round, one after the other: A B C A B C. What the machine
+//! does by and by is then in everybody's figures, and in no ratio.
 
 use crate::contestant::Contestant;
 use crate::contestants;
-use crate::extent::Extent;
 use crate::regime::Regime;
-use crate::series::{Book, Key};
+use crate::results::Described;
+use crate::series::Key;
+use crate::session::{Session, caught};
+use crate::works::Work;
 use anyhow::Result;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub fn works(extent: &Extent, keys: &[&str], book: &mut Book) -> Result<()> {
-    let mut all: Vec<Contestant> = Vec::new();
-    for key in keys {
-        match catch_unwind(AssertUnwindSafe(|| contestants::build(key))) {
-            Ok(Ok(contestant)) => all.push(contestant),
-            Ok(Err(error)) => eprintln!("{key}: absent: {error:#}"),
-            Err(_) => eprintln!("{key}: panicked"),
+/// Builds the contestants; those that are absent are described with the reason.
+pub fn build(session: &mut Session, keys: &[&'static str]) -> Result<(Vec<Contestant>, Vec<Described>)> {
+    let (mut built, mut described) = (Vec::new(), Vec::new());
+    for &key in keys {
+        session.next("setting up", key)?;
+        match caught(|| contestants::build(key)) {
+            Ok(contestant) => {
+                described.push(Described { key: key.to_owned(), absent: None, setup: contestant.setup.clone() });
+                built.push(contestant);
+            }
+            Err(error) => {
+                let reason = format!("{error:#}").trim().replace('\n', " / ");
+                session.remark(format!("{key}: absent: {reason}"));
+                described.push(Described { key: key.to_owned(), absent: Some(reason), setup: Vec::new() });
+            }
         }
     }
-    let _spin = Regime::Stable.enter()?;
-    for contestant in &all {
-        for route in &contestant.routes {
-            for work in &extent.works {
-                let key = Key {
-                    contestant: contestant.key.to_owned(),
-                    path: route.path.name().to_owned(),
-                    work: work.name().to_owned(),
-                    ..Key::default()
-                };
-                match work.measure(route, extent) {
-                    Ok(figures) => {
-                        for (metric, value) in figures {
-                            eprintln!("{} | {} | {} | {} {value:.3}", contestant.key, route.path.name(), work.name(), metric.name);
-                            book.note(key.clone(), metric, 1, value);
-                        }
-                    }
-                    Err(error) => eprintln!("{key:?}: {error:#}"),
-                }
+    Ok((built, described))
+}
+
+/// All rounds of both regimes.
+pub fn works(session: &mut Session, contestants: &[Contestant]) -> Result<()> {
+    let extent = session.extent.clone();
+    let plan = [
+        (Regime::Stable, extent.rounds, extent.works.clone()),
+        (Regime::IdleCores, extent.idle_rounds, extent.idle_works.clone()),
+    ];
+    let routes: usize = contestants.iter().map(|contestant| contestant.routes.len()).sum();
+    for (_, rounds, works) in &plan {
+        session.expect(*rounds as usize * routes * works.len());
+    }
+    for (regime, rounds, works) in plan {
+        let _spinners = regime.enter()?;
+        for round in 1..=rounds {
+            for contestant in contestants {
+                let heading = format!("{}, round {round} of {rounds}", regime.name());
+                turn(session, &heading, regime, round, contestant, &works)?;
             }
         }
     }
     Ok(())
+}
+
+/// One contestant's works in one round.
+fn turn(
+    session: &mut Session,
+    heading: &str,
+    regime: Regime,
+    round: u32,
+    contestant: &Contestant,
+    works: &[Work],
+) -> Result<()> {
+    let extent = session.extent.clone();
+    for route in &contestant.routes {
+        for work in works {
+            session.next(heading, &format!("{}, {}, {}", contestant.key, route.path.name(), work.name()))?;
+            let key = works_key(regime, contestant.key, route.path.name(), work.name(), "");
+            let figures = caught(|| work.measure(route, &extent));
+            session.take(&key, round, figures);
+        }
+    }
+    Ok(())
+}
+
+/// The key of a figure of this part.
+pub fn works_key(regime: Regime, contestant: &str, path: &str, work: &str, metric: &str) -> Key {
+    Key {
+        part: "works".to_owned(),
+        regime: regime.name().to_owned(),
+        contestant: contestant.to_owned(),
+        path: path.to_owned(),
+        work: work.to_owned(),
+        metric: metric.to_owned(),
+        size: 0,
+    }
 }

@@ -18,6 +18,9 @@ use std::path::PathBuf;
 const START_MAX: std::time::Duration = seconds(40);
 const PACKAGE: &str = "docker.io";
 const IMAGE: &str = "netd-bench";
+/// Where its data is, and how the folders begin, before the number of this process.
+const DISK: &str = "/var/tmp";
+const FOLDERS: &str = "netd-bench-docker-";
 
 /// A host whose containers are dockerd's.
 pub struct Docker {
@@ -37,9 +40,14 @@ impl Docker {
         let client = Peer::find("docker", "docker.io, or docker-cli")?;
         Peer::find("containerd", "containerd")?;
         let busybox = Peer::find("busybox", "busybox-static")?;
+        // Making a world ends, by its cgroup, a dockerd whose bench was killed.
         let world = World::without_netd();
+        sweep();
         // On a disk, since overlayfs does not stand on every other file system.
-        let folder = tempfile::Builder::new().prefix("netd-bench-docker-").tempdir_in("/var/tmp")?;
+        let folder = {
+            let prefix = format!("{FOLDERS}{}-", std::process::id());
+            tempfile::Builder::new().prefix(&prefix).tempdir_in(DISK)?
+        };
         let script = script(&daemon, &folder.path().display().to_string(), &world.instance, has_proxy);
         let process = world.host.start(["unshare", "--mount", "--propagation", "private", "sh", "-c", &script]);
         let mut docker = Self { has_proxy, folder, client, process, world };
@@ -86,8 +94,7 @@ impl Docker {
 
     /// How many docker-proxy it has started, and their resident memory in KiB.
     pub fn proxies(&self) -> (u64, u64) {
-        let socket = self.world.host.exec(["sh", "-c", "ip netns identify $$ >/dev/null; readlink /proc/self/ns/net"]);
-        let own = socket.stdout.trim().to_owned();
+        let own = self.world.host.exec(["readlink", "/proc/self/ns/net"]).stdout.trim().to_owned();
         let (mut count, mut memory) = (0, 0);
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let path = entry.path();
@@ -153,7 +160,6 @@ fn script(daemon: &std::path::Path, folder: &str, instance: &str, has_proxy: boo
 impl Drop for Docker {
     fn drop(&mut self) {
         // Containers first, so that nobody is left who would wait for a daemon.
-        let _ = self.command("ps -aq | xargs -r printf '%s ' >/dev/null; true");
         let ids = self.command("ps -aq").unwrap_or_default();
         if !ids.trim().is_empty() {
             let _ = self.command(&format!("rm -f {} >/dev/null", ids.split_whitespace().collect::<Vec<_>>().join(" ")));
@@ -179,4 +185,15 @@ fn remove_cgroups(folder: &std::path::Path) {
         }
     }
     let _ = fs::remove_dir(folder);
+}
+
+/// Removes the folders of runs that were killed.
+fn sweep() {
+    for entry in fs::read_dir(DISK).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(FOLDERS).and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !std::path::Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }

@@ -11,7 +11,6 @@ pub use bridge::{Bridge, Rules};
 pub use cni::Cni;
 pub use docker::Docker;
 pub use netd::{published as netd_published, routes as netd_routes, world as netd_world};
-pub use shell::Peer;
 
 use crate::contestant::Contestant;
 use anyhow::Result;
