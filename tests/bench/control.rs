@@ -28,13 +28,7 @@ pub const MAPS: Metric = Metric::less("map memory", "MiB");
 const PORTS_FROM: u64 = 20_000;
 
 pub fn key(contestant: &str, work: &str, size: u64) -> Key {
-    Key {
-        part: "control".to_owned(),
-        contestant: contestant.to_owned(),
-        work: work.to_owned(),
-        size,
-        ..Key::default()
-    }
+    Key { part: "control".to_owned(), contestant: contestant.to_owned(), work: work.to_owned(), size, ..Key::default() }
 }
 
 /// All contestants that have a control plane.

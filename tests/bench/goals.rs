@@ -6,7 +6,7 @@ use crate::contestant::Path;
 use crate::contestants::{DOCKER, HOST, IPTABLES, LOOPBACK, NETD};
 use crate::control;
 use crate::regime::Regime;
-use crate::run::works_key;
+use crate::rounds::works_key;
 use crate::scale;
 use crate::series::{Book, Key, Metric, Spread};
 use crate::works::{CONNECTIONS, DATAGRAMS, P50, P99, RATE, Work};
@@ -56,10 +56,13 @@ fn judged(goal: String, bound: Bound, unit: &str, measured: Option<Spread>) -> J
 
 /// netd's figure by another's.
 fn ratio(book: &Book, (path, work, metric): (Path, Work, Metric), peer: &str, peer_path: Path, bound: Bound) -> Judged {
-    let key = |contestant: &str, path: Path| {
-        works_key(Regime::Stable, contestant, path.name(), work.name(), metric.name)
+    let key =
+        |contestant: &str, path: Path| works_key(Regime::Stable, contestant, path.name(), work.name(), metric.name);
+    let what = if metric == P50 || metric == P99 {
+        format!("{} {}", work.name(), metric.name)
+    } else {
+        work.name().to_owned()
     };
-    let what = if metric == P50 || metric == P99 { format!("{} {}", work.name(), metric.name) } else { work.name().to_owned() };
     let by = if peer == NETD { format!("netd from {}", peer_path.name()) } else { peer.to_owned() };
     let goal = format!("{}: {what} ÷ {by}", path.name());
     judged(goal, bound, "×", book.ratio(&key(NETD, path), &key(peer, peer_path)))
@@ -111,11 +114,7 @@ fn bounds(book: &Book) -> Vec<Judged> {
     let by_docker = |work: &str| {
         let key = |contestant| Key { metric: control::TIME.name.to_owned(), ..control::key(contestant, work, 1_000) };
         let (netd, docker) = (book.get(&key(NETD))?.spread(), book.get(&key(DOCKER))?.spread());
-        Some(Spread {
-            median: docker.median / netd.median,
-            min: docker.min / netd.max,
-            max: docker.max / netd.min,
-        })
+        Some(Spread { median: docker.median / netd.median, min: docker.min / netd.max, max: docker.max / netd.min })
     };
     let at = |work: &str| format!("{work} 1,000 ports");
     let mut rows = Vec::new();
@@ -124,8 +123,18 @@ fn bounds(book: &Book) -> Vec<Judged> {
         rows.push(judged(format!("{}: Docker ÷ netd", at(work)), AtLeast(1000.0), "×", by_docker(work)));
     }
     rows.extend([
-        judged(format!("{}: processes", at(control::PUBLISH)), AtMost(0.0), "", netd(control::PUBLISH, control::PROCESSES, 1_000)),
-        judged(format!("{}: memory of agent and maps", at(control::PUBLISH)), AtMost(1.0), "MiB", netd(control::PUBLISH, control::MEMORY, 1_000)),
+        judged(
+            format!("{}: processes", at(control::PUBLISH)),
+            AtMost(0.0),
+            "",
+            netd(control::PUBLISH, control::PROCESSES, 1_000),
+        ),
+        judged(
+            format!("{}: memory of agent and maps", at(control::PUBLISH)),
+            AtMost(1.0),
+            "MiB",
+            netd(control::PUBLISH, control::MEMORY, 1_000),
+        ),
         judged("publish 10,000 ports".to_owned(), AtMost(200.0), "ms", netd(control::PUBLISH, control::TIME, 10_000)),
         judged("container create, p50".to_owned(), AtMost(10.0), "ms", netd(control::CREATE, control::TIME_P50, 1)),
         judged("1,000 containers created".to_owned(), AtMost(15.0), "s", netd(control::CREATE, scale::ALL_TIME, 1_000)),
@@ -137,7 +146,10 @@ fn bounds(book: &Book) -> Vec<Judged> {
         ),
     ]);
     for path in [Path::SameHost, Path::Published] {
-        let key = |contestant: &str| Key { metric: P50.name.to_owned(), ..scale::key(scale::BOTH, contestant, path, Work::Requests, scale::LARGEST) };
+        let key = |contestant: &str| Key {
+            metric: P50.name.to_owned(),
+            ..scale::key(scale::BOTH, contestant, path, Work::Requests, scale::LARGEST)
+        };
         rows.push(judged(
             format!("{}: request/response p50 with 10,000 publishes and 1,000 containers ÷ with few", path.name()),
             AtMost(1.02),
@@ -147,9 +159,19 @@ fn bounds(book: &Book) -> Vec<Judged> {
     }
     let restart = |metric| netd(scale::RESTART, metric, 1_000);
     rows.extend([
-        judged("agent restart with 1,000 containers and 10,000 publishes: ready".to_owned(), AtMost(1.0), "s", restart(scale::READY)),
+        judged(
+            "agent restart with 1,000 containers and 10,000 publishes: ready".to_owned(),
+            AtMost(1.0),
+            "s",
+            restart(scale::READY),
+        ),
         judged("the same: packets lost".to_owned(), AtMost(0.0), "", restart(scale::LOST)),
-        judged("agent's resident memory, idle".to_owned(), AtMost(20.0), "MiB", netd(control::IDLE, control::MEMORY, 0)),
+        judged(
+            "agent's resident memory, idle".to_owned(),
+            AtMost(20.0),
+            "MiB",
+            netd(control::IDLE, control::MEMORY, 0),
+        ),
         judged(
             "agent's resident memory with 1,000 containers and 10,000 publishes".to_owned(),
             AtMost(60.0),

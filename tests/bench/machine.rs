@@ -45,7 +45,8 @@ impl Machine {
         };
         let release = read("/etc/os-release");
         let system = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default();
-        let changed = if said(&["git", "status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { ", changed" };
+        let changed =
+            if said(&["git", "status", "--porcelain", "--untracked-files=no"]).is_empty() { "" } else { ", changed" };
         Self {
             kernel: format!("{} {}", read("/proc/sys/kernel/osrelease").trim(), std::env::consts::ARCH),
             processor: field("model name"),

@@ -11,11 +11,23 @@ mod control;
 mod cpu;
 mod extent;
 mod goals;
+#[path = "../datapath/host.rs"]
+mod host;
+#[allow(dead_code, reason = "the datapath's tests use the rest")]
+#[path = "../datapath/kernel.rs"]
+mod kernel;
 mod machine;
+#[allow(dead_code, reason = "the datapath's tests use the rest")]
+#[path = "../datapath/maps.rs"]
+mod maps;
+mod micro;
 mod plot;
 mod regime;
 mod report;
 mod results;
+mod rounds;
+#[allow(dead_code, reason = "the datapath's tests use the rest")]
+#[path = "../datapath/run.rs"]
 mod run;
 mod scale;
 mod series;
@@ -27,7 +39,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use extent::Extent;
 use regime::Regime;
-use results::Results;
+use results::{Described, Results};
 use session::Session;
 use std::path::{Path, PathBuf};
 
@@ -70,34 +82,47 @@ enum Part {
     Works,
     Scale,
     Control,
+    Micro,
 }
 
 #[derive(Subcommand)]
 enum Other {
     /// Make tables and plots anew of a results.json, without measuring
     Report { results: PathBuf },
+    /// Nanoseconds a packet of each program, path by path; fails when one is beyond its budget
+    Micro(micro::Options),
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Other::Report { results }) = &arguments.other {
-        return finish(&arguments, &Results::read(results)?);
+    match &arguments.other {
+        Some(Other::Report { results }) => return finish(&arguments, &Results::read(results)?),
+        Some(Other::Micro(options)) => return micro::micro(options),
+        None => {}
     }
     // Before anything is measured, so that a mistyped name costs no half an hour.
     let before = arguments.compare.as_deref().map(Results::read).transpose()?;
-    let results = measure(&arguments)?;
+    let (results, outcome) = measure(&arguments)?;
+    if outcome.is_err() {
+        report::write(&results, &arguments.out)?;
+        return outcome.with_context(|| format!("{} has what was measured until then", arguments.out.display()));
+    }
     finish(&arguments, &results)?;
     if let Some(before) = before {
         let moved = compare::moved(&before, &results);
         println!("\nSince {} (netd {}):", before.started, before.machine.netd);
-        println!("{}", if moved.is_empty() { "nothing has moved beyond its spread".to_owned() } else { moved.join("\n") });
+        println!(
+            "{}",
+            if moved.is_empty() { "nothing has moved beyond its spread".to_owned() } else { moved.join("\n") }
+        );
     }
     Ok(())
 }
 
 fn finish(arguments: &Arguments, results: &Results) -> Result<()> {
-    println!("{}", table::terminal(results));
+    // First of all, since it took its time to get them.
     report::write(results, &arguments.out)?;
+    println!("{}", table::terminal(results));
     println!("{0}/results.json, {0}/results.md and plots are written", arguments.out.display());
     if arguments.write_docs {
         ensure!(results.extent == "full", "docs/benchmarks.md is of full runs alone");
@@ -107,29 +132,25 @@ fn finish(arguments: &Arguments, results: &Results) -> Result<()> {
     Ok(())
 }
 
-fn measure(arguments: &Arguments) -> Result<Results> {
+/// What was measured, and whether to the end.
+fn measure(arguments: &Arguments) -> Result<(Results, Result<()>)> {
     ensure!(nix::unistd::geteuid().is_root(), "the benchmarks make namespaces and load programs: run them as root");
     let mut extent = if arguments.quick { Extent::quick() } else { Extent::full() };
     extent.rounds = arguments.rounds.unwrap_or(extent.rounds);
     let keys = chosen(&arguments.only)?;
     let started = jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
     let machine = machine::Machine::look();
-    let name = extent.name.to_owned();
+    let mut name = extent.name.to_owned();
     let mut session = Session::new(extent)?;
-    let does = |part: Part| arguments.part.is_empty() || arguments.part.contains(&part);
     let mut described = Vec::new();
-    if does(Part::Works) {
-        let (contestants, all) = run::build(&mut session, &keys)?;
-        described = all;
-        run::works(&mut session, &contestants)?;
+    let outcome = parts(arguments, &keys, &mut session, &mut described);
+    if !arguments.part.is_empty() || !arguments.only.is_empty() {
+        name.push_str(", of parts");
     }
-    if does(Part::Scale) {
-        scale::scale(&mut session, &keys)?;
+    if outcome.is_err() {
+        name.push_str(", cut short");
     }
-    if does(Part::Control) {
-        control::control(&mut session, &keys)?;
-    }
-    Ok(Results {
+    let results = Results {
         format: Results::FORMAT,
         extent: name,
         started,
@@ -140,7 +161,32 @@ fn measure(arguments: &Arguments) -> Result<Results> {
         goals: goals::judge(&session.book),
         notes: std::mem::take(&mut session.notes),
         series: session.book.all().cloned().collect(),
-    })
+    };
+    Ok((results, outcome))
+}
+
+fn parts(
+    arguments: &Arguments,
+    keys: &[&'static str],
+    session: &mut Session,
+    described: &mut Vec<Described>,
+) -> Result<()> {
+    let does = |part: Part| arguments.part.is_empty() || arguments.part.contains(&part);
+    if does(Part::Micro) {
+        micro::part(session)?;
+    }
+    if does(Part::Works) {
+        // All of them go before the next part begins.
+        let contestants = rounds::build(session, keys, described)?;
+        rounds::works(session, &contestants)?;
+    }
+    if does(Part::Scale) {
+        scale::scale(session, keys)?;
+    }
+    if does(Part::Control) {
+        control::control(session, keys)?;
+    }
+    Ok(())
 }
 
 fn chosen(only: &[String]) -> Result<Vec<&'static str>> {

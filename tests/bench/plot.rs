@@ -5,7 +5,7 @@
 use crate::contestant::Path;
 use crate::contestants::{ALL, IPTABLES, NETD};
 use crate::regime::Regime;
-use crate::run::works_key;
+use crate::rounds::works_key;
 use crate::scale::{self, SMALL};
 use crate::series::{Book, Key, Metric, Series, Spread};
 use crate::table::{capital, number};
@@ -150,6 +150,7 @@ fn curve(area: &Area, title: &str, what: &str, lines: &[(&str, RGBColor, Points)
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, 15))
         .margin(8)
+        .margin_right(28)
         .x_label_area_size(34)
         .y_label_area_size(58)
         .build_cartesian_2d((least..most.max(least + 1.0)).log_scale(), 0.0..high)
@@ -164,14 +165,16 @@ fn curve(area: &Area, title: &str, what: &str, lines: &[(&str, RGBColor, Points)
         .draw()
         .map_err(failed)?;
     for (name, colour, points) in lines.iter().filter(|(_, _, points)| !points.is_empty()) {
-        let middle = LineSeries::new(points.iter().map(|(size, spread)| (*size, spread.median)), colour.stroke_width(2));
+        let middle =
+            LineSeries::new(points.iter().map(|(size, spread)| (*size, spread.median)), colour.stroke_width(2));
         let colour = *colour;
         chart
             .draw_series(middle)
             .map_err(failed)?
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
-        let ends = points.iter().map(|(size, spread)| PathElement::new([(*size, spread.min), (*size, spread.max)], colour));
+        let ends =
+            points.iter().map(|(size, spread)| PathElement::new([(*size, spread.min), (*size, spread.max)], colour));
         chart.draw_series(ends).map_err(failed)?;
     }
     chart

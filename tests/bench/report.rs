@@ -68,7 +68,9 @@ fn markdown(results: &Results, plots: &[(String, String)], folder: &str) -> Stri
     for regime in &results.regimes {
         let _ = writeln!(text, "- {}", capital(regime));
     }
-    text.push_str("\nEach figure is a median, with the least and the greatest in brackets. Ratios are taken within a round.\n");
+    text.push_str(
+        "\nEach figure is a median, with the least and the greatest in brackets. Ratios are taken within a round.\n",
+    );
     let _ = writeln!(text, "\n### Goals\n\n{}", table::goals(&results.goals, Style::Markdown));
     for (name, title) in plots {
         let _ = writeln!(text, "\n![{title}]({folder}{name})");
@@ -77,7 +79,10 @@ fn markdown(results: &Results, plots: &[(String, String)], folder: &str) -> Stri
     for (title, table) in table::works(&book, Style::Markdown) {
         let _ = writeln!(text, "\n### {title}\n\n{table}");
     }
-    for (part, title) in [("scale", "Cost of scale"), ("control", "Control plane")] {
+    for (title, table) in table::scales(&book, Style::Markdown) {
+        let _ = writeln!(text, "\n### {title}\n\n{table}");
+    }
+    for (part, title) in [("control", "Control plane"), ("micro", "Programs, nanoseconds a packet")] {
         if let Some(table) = table::others(&book, Style::Markdown, part) {
             let _ = writeln!(text, "\n### {title}\n\n{table}");
         }
@@ -107,7 +112,10 @@ mod tests {
     #[test]
     fn only_what_is_measured_is_replaced() {
         let text = format!("by hand\n{BEGIN}\nold\n{END}\nby hand too\n");
-        assert_eq!(replaced(&text, "new\n").expect("both lines"), format!("by hand\n{BEGIN}\n\nnew\n{END}\nby hand too\n"));
+        assert_eq!(
+            replaced(&text, "new\n").expect("both lines"),
+            format!("by hand\n{BEGIN}\n\nnew\n{END}\nby hand too\n")
+        );
         assert!(replaced("by hand", "new").is_err());
     }
 }

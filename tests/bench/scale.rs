@@ -36,7 +36,7 @@ const NETWORK: &str = "wide";
 const PORTS_FROM: u64 = 20_000;
 /// Packets a second while the agent restarts, and for how long.
 const RESTART_RATE: &str = "10000";
-const RESTART_MS: &str = "4000";
+const RESTART_MS: &str = "6000";
 
 /// The paths and works that are looked at.
 const LOOKED_AT: [(Path, Work); 4] = [
@@ -153,7 +153,10 @@ fn netd(session: &mut Session) -> Result<()> {
     for &containers in &extent.containers {
         while created < containers {
             session.next(CONTAINERS, &format!("creating {containers}"))?;
-            times.push(milliseconds(netctl(&big.world, &["container", "create", &format!("box{created}"), "--network", NETWORK])?));
+            times.push(milliseconds(netctl(
+                &big.world,
+                &["container", "create", &format!("box{created}"), "--network", NETWORK],
+            )?));
             created += 1;
         }
         look(session, CONTAINERS, containers, &everybody)?;

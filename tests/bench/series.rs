@@ -67,7 +67,8 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
         let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) };
+        let median =
+            if values.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) };
         Self { median, min: at(0), max: at(values.len().wrapping_sub(1)) }
     }
 
@@ -151,7 +152,8 @@ mod tests {
         let at = |contestant| Key { metric: "rate".to_owned(), ..key(contestant) };
         let mut book = Book::default();
         // A machine that is half as fast in the second round changes no ratio.
-        for (contestant, round, value) in [("a", 1, 20.0), ("b", 1, 10.0), ("a", 2, 10.0), ("b", 2, 5.0), ("a", 3, 9.0)] {
+        for (contestant, round, value) in [("a", 1, 20.0), ("b", 1, 10.0), ("a", 2, 10.0), ("b", 2, 5.0), ("a", 3, 9.0)]
+        {
             book.note(key(contestant), metric, round, value);
         }
         assert_eq!(book.ratio(&at("a"), &at("b")), Some(Spread { median: 2.0, min: 2.0, max: 2.0 }));

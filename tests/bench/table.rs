@@ -1,16 +1,18 @@
 //! How are figures laid out for people?
 
 use crate::contestant::Path;
-use crate::contestants::{ALL, NETD};
+use crate::contestants::{ALL, IPTABLES, NETD};
 use crate::goals::Judged;
 use crate::regime::Regime;
 use crate::results::Results;
-use crate::run::works_key;
+use crate::rounds::works_key;
+use crate::scale;
 use crate::series::{Book, Key, Metric, Series, Spread};
 use crate::works::{
     CONNECTIONS, CPU_PER_CONNECTION, CPU_PER_GB, DATAGRAMS, FAILED, P50, P99, P999, RATE, RETRANSMITS, Work,
 };
 use comfy_table::{CellAlignment, Table, presets};
+use std::collections::BTreeSet;
 
 /// For a terminal, or for a Markdown file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,12 +90,18 @@ fn path_table(book: &Book, style: Style, regime: Regime, path: Path, columns: &[
         columns.iter().filter(|column| ALL.iter().any(|contestant| cell(contestant, column).is_some())).collect();
     let mut head = vec![String::new()];
     let between = if style == Style::Terminal { "\n" } else { ": " };
-    head.extend(columns.iter().map(|(work, metric)| format!("{}{between}{}, {}", work.name(), metric.name, metric.unit)));
+    head.extend(
+        columns.iter().map(|(work, metric)| format!("{}{between}{}, {}", work.name(), metric.name, metric.unit)),
+    );
     let mut table = style.table(&head);
     for contestant in ALL {
         let cells: Vec<Option<Spread>> = columns.iter().map(|column| cell(contestant, column)).collect();
         if cells.iter().any(Option::is_some) {
-            let mut row = vec![if contestant == NETD && style == Style::Markdown { "**netd**".to_owned() } else { contestant.to_owned() }];
+            let mut row = vec![if contestant == NETD && style == Style::Markdown {
+                "**netd**".to_owned()
+            } else {
+                contestant.to_owned()
+            }];
             row.extend(cells.iter().map(|cell| cell.as_ref().map_or("–".to_owned(), spread)));
             table.add_row(row);
         }
@@ -121,16 +129,56 @@ pub fn capital(text: &str) -> String {
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Figures along a size, or of the control plane: one row a series, without those that say how goals come out.
+const ALONG: [(Work, Metric); 5] = [
+    (Work::Requests, P50),
+    (Work::Requests, P99),
+    (Work::Connections, CONNECTIONS),
+    (Work::Connections, P99),
+    (Work::Connections, CPU_PER_CONNECTION),
+];
+
+/// Figures along a number of publishes or containers, a column for each size; every table with its title.
+pub fn scales(book: &Book, style: Style) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for dimension in [scale::PUBLISHES, scale::CONTAINERS, scale::BOTH] {
+        let of_it: Vec<&Series> = book.all().filter(|series| series.key.part == dimension).collect();
+        let sizes: BTreeSet<u64> = of_it.iter().map(|series| series.key.size).collect();
+        let mut head = ["", "", ""].map(str::to_owned).to_vec();
+        head.extend(sizes.iter().map(|size| number(*size as f64)));
+        let mut table = style.table(&head);
+        for path in Path::ALL {
+            for (work, metric) in ALONG {
+                for contestant in [NETD, scale::SMALL, IPTABLES] {
+                    let cell = |size: &u64| {
+                        let key = scale::key(dimension, contestant, path, work, *size);
+                        book.get(&Key { metric: metric.name.to_owned(), ..key }).map(Series::spread)
+                    };
+                    let cells: Vec<Option<Spread>> = sizes.iter().map(cell).collect();
+                    if cells.iter().any(Option::is_some) {
+                        let what = format!("{}: {}, {}", work.name(), metric.name, metric.unit);
+                        let mut row = vec![path.name().to_owned(), what, contestant.to_owned()];
+                        row.extend(cells.iter().map(|cell| cell.as_ref().map_or("–".to_owned(), spread)));
+                        table.add_row(row);
+                    }
+                }
+            }
+        }
+        if !table.is_empty() {
+            all.push((capital(dimension), table.to_string()));
+        }
+    }
+    all
+}
+
+/// Figures of the control plane or of the programs: one row a series.
 pub fn others(book: &Book, style: Style, part: &str) -> Option<String> {
-    let head = ["", "path", "work", "metric", "size", "median (ends)", "unit"].map(str::to_owned);
+    let head = ["", "", "", "size", "median (ends)", "unit"].map(str::to_owned);
     let mut table = style.table(&head);
-    let of_part = |key: &Key| key.part == part || key.part.strip_prefix(part).is_some_and(|rest| rest.starts_with(':'));
-    for series in book.all().filter(|series| of_part(&series.key)) {
-        let Key { part, contestant, path, work, metric, size, .. } = &series.key;
-        let by = part.split_once(": ").map_or(String::new(), |(_, by)| format!(" {by}"));
-        let size = if *size == 0 { String::new() } else { format!("{}{by}", number(*size as f64)) };
-        let row = [contestant, path, work, metric, &size, &spread(&series.spread()), &series.unit];
+    for series in book.all().filter(|series| series.key.part == part) {
+        let Key { contestant, path, work, metric, size, .. } = &series.key;
+        let what = if path.is_empty() { work } else { path };
+        let size = if *size == 0 { String::new() } else { number(*size as f64) };
+        let row = [contestant, what, metric, &size, &spread(&series.spread()), &series.unit];
         table.add_row(row);
     }
     (!table.is_empty()).then(|| table.to_string())
@@ -144,7 +192,10 @@ pub fn goals(goals: &[Judged], style: Style) -> String {
             Some(true) => "reached",
             Some(false) => "not reached",
         };
-        let measured = judged.measured.as_ref().map_or("–".to_owned(), |measured| format!("{} {}", spread(measured), judged.unit));
+        let measured = judged
+            .measured
+            .as_ref()
+            .map_or("–".to_owned(), |measured| format!("{} {}", spread(measured), judged.unit));
         table.add_row([&judged.goal, &judged.bound, measured.trim(), outcome]);
     }
     table.to_string()
@@ -157,7 +208,10 @@ pub fn terminal(results: &Results) -> String {
     for (title, table) in works(&book, Style::Terminal) {
         text.push_str(&format!("\n{title}\n{table}\n"));
     }
-    for part in ["scale", "control"] {
+    for (title, table) in scales(&book, Style::Terminal) {
+        text.push_str(&format!("\n{title}\n{table}\n"));
+    }
+    for part in ["control", "micro"] {
         if let Some(table) = others(&book, Style::Terminal, part) {
             text.push_str(&format!("\n{}\n{table}\n", capital(part)));
         }
@@ -172,9 +226,15 @@ mod tests {
 
     #[test]
     fn numbers_have_the_digits_that_count() {
-        for (value, text) in
-            [(0.123, "0.12"), (1.0, "1"), (45.67, "45.7"), (456.7, "457"), (1234.5, "1,234"), (1_234_567.0, "1,234,567"), (-12_345.0, "-12,345")]
-        {
+        for (value, text) in [
+            (0.123, "0.12"),
+            (1.0, "1"),
+            (45.67, "45.7"),
+            (456.7, "457"),
+            (1234.5, "1,234"),
+            (1_234_567.0, "1,234,567"),
+            (-12_345.0, "-12,345"),
+        ] {
             assert_eq!(number(value), text);
         }
     }

@@ -27,10 +27,10 @@ pub const CPU_PER_GB: Metric = Metric::less("processor time", "s/GB");
 pub const P50: Metric = Metric::less("p50", "µs");
 pub const P99: Metric = Metric::less("p99", "µs");
 pub const P999: Metric = Metric::less("p99.9", "µs");
-pub const CONNECTIONS: Metric = Metric::more("connections", "1/s");
+pub const CONNECTIONS: Metric = Metric::more("rate", "1/s");
 pub const FAILED: Metric = Metric::less("failed", "connections");
 pub const CPU_PER_CONNECTION: Metric = Metric::less("processor time", "µs/connection");
-pub const DATAGRAMS: Metric = Metric::more("datagrams", "1/s");
+pub const DATAGRAMS: Metric = Metric::more("rate", "1/s");
 
 /// Streams of [`Work::Streams`], and connections of [`Work::Connections`] at any moment.
 const MANY: &str = "8";
@@ -78,7 +78,8 @@ impl Work {
             Self::StreamBack => stream(route, extent, &["-R"]),
             Self::Requests => {
                 let time = extent.latency_time.as_millis().to_string();
-                let said = load(&route.client, &["requests", &core(), &time, &route.at(Service::Requests).to_string()])?;
+                let said =
+                    load(&route.client, &["requests", &core(), &time, &route.at(Service::Requests).to_string()])?;
                 latencies(&said["latency"])
             }
             Self::Connections => connections(route, extent),

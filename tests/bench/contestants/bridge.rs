@@ -62,11 +62,17 @@ impl Bridge {
         let mut bridge = Self { rules, world, web, client, others: Vec::new(), said: Vec::new() };
         let text = bridge.load(0)?;
         bridge.said = vec![
-            format!("a Linux bridge docker0 with {GATEWAY}/16; a veth pair for each container, its host end in the bridge"),
+            format!(
+                "a Linux bridge docker0 with {GATEWAY}/16; a veth pair for each container, its host end in the bridge"
+            ),
             format!(
                 "ip_forward=1; bridge-nf-call-iptables={}: {}",
                 calls.trim(),
-                if calls.trim() == "1" { "frames between containers pass the rules, as on a Docker host" } else { "as it is" }
+                if calls.trim() == "1" {
+                    "frames between containers pass the rules, as on a Docker host"
+                } else {
+                    "as it is"
+                }
             ),
             format!("{}, loaded at once:", Peer::version(&tool, "--version")),
             text,

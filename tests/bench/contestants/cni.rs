@@ -2,7 +2,7 @@
 
 use super::CNI;
 use super::shell::{Peer, sh};
-use crate::contestant::{Contestant, Path, PUBLISHED, Route, Service};
+use crate::contestant::{Contestant, PUBLISHED, Path, Route, Service};
 use crate::regime::MTU;
 use anyhow::{Context as _, Result, bail};
 use netd_tests::world::{HOST, OUTSIDE, Place, World};

@@ -123,7 +123,9 @@ impl Docker {
             Route::new(Path::Direct, host, &web, ip),
         ];
         let setup = vec![
-            self.command("version --format 'dockerd {{.Server.Version}}, {{.Server.GitCommit}}, {{.Server.GoVersion}}'")?,
+            self.command(
+                "version --format 'dockerd {{.Server.Version}}, {{.Server.GitCommit}}, {{.Server.GoVersion}}'",
+            )?,
             format!("dockerd {}", options_of(self.has_proxy)),
             format!("docker run -d --name web {}; docker run -d --name client", options.join(" ")),
             "the programs that are measured run in the containers' network namespaces, as everybody's do".to_owned(),

@@ -42,7 +42,8 @@ pub fn veth() -> Result<Contestant> {
     sh(&client, &script)?;
     sh(&web, "ip addr add 172.31.0.3/24 dev eth0; ip link set eth0 up")?;
     let setup = vec![
-        "two namespaces, joined by one veth pair that nothing is attached to: one hop less than any switch has".to_owned(),
+        "two namespaces, joined by one veth pair that nothing is attached to: one hop less than any switch has"
+            .to_owned(),
     ];
     let route = Route::new(Path::SameHost, &client, &web, Ipv4Addr::new(172, 31, 0, 3));
     Contestant::new(VETH, setup, vec![route], ())

@@ -26,8 +26,7 @@ pub const DOCKER_WITHOUT_PROXY: &str = "Docker without proxy";
 pub const NETD: &str = "netd";
 
 /// All of them, in the order of a round.
-pub const ALL: [&str; 9] =
-    [LOOPBACK, HOST, VETH, IPTABLES, NFTABLES, CNI, DOCKER, DOCKER_WITHOUT_PROXY, NETD];
+pub const ALL: [&str; 9] = [LOOPBACK, HOST, VETH, IPTABLES, NFTABLES, CNI, DOCKER, DOCKER_WITHOUT_PROXY, NETD];
 
 /// Builds the contestant of this name.
 ///

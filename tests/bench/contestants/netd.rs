@@ -27,7 +27,10 @@ pub fn contestant() -> Result<Contestant> {
     let client = world.plain("client");
     let setup = vec![
         "ip_forward=0, rp_filter=1; no bridge, no rule of netfilter".to_owned(),
-        format!("netd run, with its defaults: a flow table of {} entries, log level {}", world.flows_max, world.log_level),
+        format!(
+            "netd run, with its defaults: a flow table of {} entries, log level {}",
+            world.flows_max, world.log_level
+        ),
         format!("netctl container create web {}; netctl container create client", published().join(" ")),
     ];
     let routes = routes(&world, &web, &client);

@@ -12,9 +12,9 @@ use crate::session::{Session, caught};
 use crate::works::Work;
 use anyhow::Result;
 
-/// Builds the contestants; those that are absent are described with the reason.
-pub fn build(session: &mut Session, keys: &[&'static str]) -> Result<(Vec<Contestant>, Vec<Described>)> {
-    let (mut built, mut described) = (Vec::new(), Vec::new());
+/// Builds the contestants, and describes them; those that are absent with the reason.
+pub fn build(session: &mut Session, keys: &[&'static str], described: &mut Vec<Described>) -> Result<Vec<Contestant>> {
+    let mut built = Vec::new();
     for &key in keys {
         session.next("setting up", key)?;
         match caught(|| contestants::build(key)) {
@@ -29,7 +29,7 @@ pub fn build(session: &mut Session, keys: &[&'static str]) -> Result<(Vec<Contes
             }
         }
     }
-    Ok((built, described))
+    Ok(built)
 }
 
 /// All rounds of both regimes.
