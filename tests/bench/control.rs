@@ -31,9 +31,12 @@ pub fn key(contestant: &str, work: &str, size: u64) -> Key {
     Key { part: "control".to_owned(), contestant: contestant.to_owned(), work: work.to_owned(), size, ..Key::default() }
 }
 
+/// Measures one contestant.
+type Measure = fn(&mut Session) -> Result<()>;
+
 /// All contestants that have a control plane.
 pub fn control(session: &mut Session, keys: &[&str]) -> Result<()> {
-    let all: [(&str, fn(&mut Session) -> Result<()>); 4] = [
+    let all: [(&str, Measure); 4] = [
         (NETD, netd),
         (CNI, cni),
         (DOCKER, |session| docker(session, DOCKER, true)),

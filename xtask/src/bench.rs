@@ -52,7 +52,7 @@ pub fn bench(options: &Options) -> Result<()> {
 
 /// Installs the peers that are missing, starts nothing, and leaves disabled what was not there before.
 fn install_peers() -> Result<()> {
-    let missing = missing(|path| path.exists());
+    let missing = missing(Path::exists);
     if missing.is_empty() {
         println!("every peer is installed");
         return Ok(());
