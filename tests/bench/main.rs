@@ -42,6 +42,7 @@ use regime::Regime;
 use results::{Described, Results};
 use session::Session;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// netd beside loopback, the host's own namespace, a veth pair, a Linux bridge with Docker's rules, the CNI plugins and a
 /// real dockerd, interleaved in one run. As root, on a machine that does nothing else.
@@ -93,21 +94,30 @@ enum Other {
     Micro(micro::Options),
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match carry_out(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(arguments: &Arguments) -> Result<()> {
     match &arguments.other {
-        Some(Other::Report { results }) => return finish(&arguments, &Results::read(results)?),
+        Some(Other::Report { results }) => return finish(arguments, &Results::read(results)?),
         Some(Other::Micro(options)) => return micro::micro(options),
         None => {}
     }
     // Before anything is measured, so that a mistyped name costs no half an hour.
     let before = arguments.compare.as_deref().map(Results::read).transpose()?;
-    let (results, outcome) = measure(&arguments)?;
+    let (results, outcome) = measure(arguments)?;
     if outcome.is_err() {
         report::write(&results, &arguments.out)?;
         return outcome.with_context(|| format!("{} has what was measured until then", arguments.out.display()));
     }
-    finish(&arguments, &results)?;
+    finish(arguments, &results)?;
     if let Some(before) = before {
         let moved = compare::moved(&before, &results);
         println!("\nSince {} (netd {}):", before.started, before.machine.netd);
