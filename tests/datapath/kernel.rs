@@ -17,7 +17,7 @@ use netd_ebpf::parse;
 use netd_ebpf::tables::Room;
 use netd_ebpf::testing::case::{Mirror, Ran, gc_frame, nominate, outcome};
 use netd_ebpf::testing::model::{Bytes, Knowledge};
-use netd_ebpf::testing::world::{Container, LAN, UPLINK, World};
+use netd_ebpf::testing::world::{Container, LAN, Source, UPLINK, World};
 use netd_ebpf::verdict::Verdict;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -85,6 +85,26 @@ impl Kernel {
         let devices = (container.ifindex, container.ifindex);
         let result = self.run(Hook::ContainerEgress.name(), devices, frame, false).expect("run");
         result.value == REDIRECT
+    }
+
+    /// Runs one frame from `source`; what the program returned, and how many nanoseconds it took.
+    #[allow(dead_code, reason = "for the benchmarks, which take this file too")]
+    pub fn timed(&self, source: Source, frame: &[u8]) -> (u32, u32) {
+        let ingress = match source {
+            Source::Container(ifindex) => ifindex,
+            Source::Wire => UPLINK,
+            Source::Host => 0,
+            Source::Forwarded => LAN,
+        };
+        let devices = (source.ifindex(), ingress);
+        let result = self.run(source.hook().name(), devices, frame, false).expect("run");
+        (result.value, result.duration_ns)
+    }
+
+    /// Runs the collector of flows with nothing to collect: what a run takes beside its program.
+    #[allow(dead_code, reason = "for the benchmarks, which take this file too")]
+    pub fn timed_nothing(&self) -> u32 {
+        self.run(netd::kernel::datapath::COLLECTOR, (1, 0), &gc_frame(&[]), false).expect("run").duration_ns
     }
 
     pub fn flows(&self) -> Flows {

@@ -15,6 +15,8 @@ pub const REDIRECT: u32 = 7;
 #[derive(Debug)]
 pub struct RunResult {
     pub value: u32,
+    #[allow(dead_code, reason = "for the benchmarks, which take this file too")]
+    pub duration_ns: u32,
     pub bytes: Vec<u8>,
 }
 
@@ -54,7 +56,7 @@ pub fn run(
         return Err(io::Error::last_os_error());
     }
     out.truncate(attr.size_out as usize);
-    Ok(RunResult { value: attr.return_value, bytes: out })
+    Ok(RunResult { value: attr.return_value, duration_ns: attr.duration, bytes: out })
 }
 
 const BPF_PROG_TEST_RUN: libc::c_long = 10;

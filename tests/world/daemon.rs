@@ -32,7 +32,7 @@ impl World {
         assert!(!self.runs(), "netd runs already");
         let log = OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut words = self.words("run");
-        words.extend(["--log-level".into(), "netd=debug,info".into()]);
+        words.extend(["--log-level".into(), self.log_level.into()]);
         let process = self.host.start_logged(words, log);
         *self.daemon() = Some(process);
     }

@@ -72,6 +72,8 @@ pub struct World {
     receivers: Mutex<Vec<Place>>,
     /// `--flows-max` of netd.
     pub flows_max: u32,
+    /// `--log-level` of netd.
+    pub log_level: &'static str,
 }
 
 /// A container, and where its programs run.
@@ -133,7 +135,17 @@ impl World {
         // The machine's own servers are nobody's here.
         fs::write(folder.join("resolv.conf"), format!("nameserver {OUTSIDE}\n")).expect("a file for the world");
         let receivers = Mutex::new(vec![host.clone(), outside.clone()]);
-        Self { host, outside, instance, folder, cgroup, daemon: Mutex::new(None), receivers, flows_max: 16_384 }
+        Self {
+            host,
+            outside,
+            instance,
+            folder,
+            cgroup,
+            daemon: Mutex::new(None),
+            receivers,
+            flows_max: 16_384,
+            log_level: "netd=debug,info",
+        }
     }
 
     /// Creates a container with these further words of `netctl container create`.
@@ -339,7 +351,7 @@ impl Drop for World {
     }
 }
 
-/// A program of the workspace: `NETD_BIN` for netd itself, else beside the test's own executable.
+/// A program of the workspace: `NETD_BIN` for netd itself, else beside this program or test.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let named = std::env::var_os("NETD_BIN").map(PathBuf::from);
@@ -347,9 +359,10 @@ pub fn binary(name: &str) -> PathBuf {
         ("netd", Some(path)) => path,
         ("netctl", Some(path)) => path.with_file_name("netctl"),
         (_, _) => {
-            let test = std::env::current_exe().expect("the test's own path");
-            let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
-            profile.join(name)
+            let own = std::env::current_exe().expect("the program's own path");
+            let folder = own.parent().expect("target/PROFILE/deps of a test, target/PROFILE of another program");
+            let is_test = folder.ends_with("deps");
+            folder.parent().filter(|_| is_test).unwrap_or(folder).join(name)
         }
     };
     assert!(beside.exists(), "{} is not built: `cargo build -p netd -p netd-tests` first", beside.display());

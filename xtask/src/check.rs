@@ -11,6 +11,7 @@ pub fn check() -> Result<()> {
     tidy::tidy(&tidy::Options::default())?;
     run::step(&mut run::words("cargo clippy --workspace --all-targets --quiet -- -D warnings"))?;
     run::step(&mut run::words("cargo clippy -p netd-ebpf --features testing --all-targets --quiet -- -D warnings"))?;
+    run::step(&mut run::words("cargo clippy -p netd-tests --features bench --bins --quiet -- -D warnings"))?;
     if chosen.is_pinned {
         run::step(&mut clippy_bpf())?;
     } else {

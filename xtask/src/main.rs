@@ -3,6 +3,7 @@
 //! One file per verb. The crate depends on as little as possible, and not on netd: `setup` comes before anything of
 //! netd can be built.
 
+mod bench;
 mod check;
 mod demo;
 mod run;
@@ -30,6 +31,8 @@ enum Verb {
     Demo(demo::Options),
     /// Set up, check, and run every ring of tests (as root)
     Test(test::Options),
+    /// Compare netd with loopback, bridges, CNI plugins and Docker on this machine (as root); --help lists the options
+    Bench(bench::Options),
     /// Format, lints for host and BPF, documentation, tidy
     Check,
     /// The rules of this repository that no other tool knows
@@ -51,6 +54,7 @@ fn carry_out(verb: &Verb) -> Result<()> {
         Verb::Setup(options) => setup::setup(options),
         Verb::Demo(options) => demo::demo(options),
         Verb::Test(options) => test::test(options),
+        Verb::Bench(options) => bench::bench(options),
         Verb::Check => check::check(),
         Verb::Tidy(options) => tidy::tidy(options),
     }

@@ -8,6 +8,7 @@ mod toolchain;
 use anyhow::Result;
 use toolchain::Way;
 
+pub use packages::install_debian;
 pub use toolchain::Chosen;
 
 #[derive(clap::Args, Default)]

@@ -45,6 +45,7 @@ pub fn test(options: &Options) -> Result<()> {
     let mut rings = vec![
         run::words("cargo test --workspace --exclude netd-tests --no-fail-fast"),
         run::words("cargo test -p netd-ebpf --features testing --no-fail-fast"),
+        run::words("cargo test -p netd-tests --features bench --bin netd-bench --no-fail-fast"),
     ];
     if !options.quick {
         // These tests run the programs themselves, which cargo does not build for another package's tests.
