@@ -124,6 +124,7 @@ pub fn open_machine(config: &Config) -> Result<linux::Options, DaemonError> {
         },
         netns_dir: config.netns_dir.clone(),
         netns_notes: config.netns_notes(),
+        lent_notes: config.lent_notes(),
         uplinks: config.uplinks.clone(),
     })
 }

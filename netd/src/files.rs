@@ -23,11 +23,12 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// None for a container in the host's own namespace: it sees the host's files.
+    /// None for a container in the host's own namespace, which sees the host's files, and for one in another's, which sees
+    /// those of that one.
     #[must_use]
     pub fn of(folder: &Path, container: &Container) -> Option<Self> {
         match container.mode {
-            Mode::Host => None,
+            Mode::Host | Mode::Container => None,
             Mode::Bridge | Mode::None => {
                 let own = folder.join(&container.name);
                 Some(Self {
@@ -159,6 +160,9 @@ mod tests {
             mode: Mode::Bridge,
             netns: None,
             hostname: "www".to_owned(),
+            shares: None,
+            router: false,
+            exposed: [].into(),
             dns: Vec::new(),
             labels: [].into(),
             created: jiff::Timestamp::UNIX_EPOCH,
@@ -171,6 +175,7 @@ mod tests {
                 ipv4: Some("10.208.0.2/24".parse().expect("an address")),
                 ipv6: None,
                 aliases: Vec::new(),
+                gw_priority: 0,
             }],
         }
     }

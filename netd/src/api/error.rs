@@ -87,7 +87,8 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         Refusal::UnknownContainer { .. }
         | Refusal::UnknownNetwork { .. }
         | Refusal::NotPublished { .. }
-        | Refusal::NotBlocked { .. } => StatusCode::NOT_FOUND,
+        | Refusal::NotBlocked { .. }
+        | Refusal::NotConnected { .. } => StatusCode::NOT_FOUND,
         Refusal::BadName { .. }
         | Refusal::RelativeNamespace { .. }
         | Refusal::NoNamespace { .. }
@@ -99,6 +100,9 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::NeedsNetwork { .. }
         | Refusal::NetworkStandsAlone { .. }
         | Refusal::NetworkTwice { .. }
+        | Refusal::OptionTwice { .. }
+        | Refusal::NotJoinable { .. }
+        | Refusal::SharesNamespace { .. }
         | Refusal::NoSubnet { .. }
         | Refusal::OtherFamily { .. }
         | Refusal::LinkLocal { .. }
@@ -116,6 +120,12 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::SubnetOverlaps { .. }
         | Refusal::SubnetsUsedUp { .. }
         | Refusal::Ipv6Unavailable { .. }
+        | Refusal::AlreadyConnected { .. }
+        | Refusal::OnHostNetwork { .. }
+        | Refusal::SharesNetworks { .. }
+        | Refusal::TooManyNetworks { .. }
+        | Refusal::SharesSharer { .. }
+        | Refusal::SharesHost { .. }
         | Refusal::NetworkInUse { .. }
         | Refusal::BuiltinNetwork { .. }
         | Refusal::BlockListFull { .. }

@@ -3,13 +3,15 @@
 use super::backends;
 use super::datapath::Datapath;
 use super::netlink::{Netlink, Watch};
+use super::netns::lent::Lent;
 use super::netns::made::Made;
 use super::{Error, Kernel};
 use crate::kernel::facts::NodeFacts;
 use crate::reconcile::observed::Observed;
 use crate::reconcile::op::{FlowSelector, Op};
-use crate::reconcile::target::{Attachment, Target};
+use crate::reconcile::target::{Attachment, Link, Target};
 use std::collections::BTreeSet;
+use std::io;
 use std::path::PathBuf;
 
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Options {
     /// Folder of the notes which namespaces netd made, `<run dir>/netns`. On the same tmpfs as the namespaces or another:
     /// a note of a former boot counts for nothing.
     pub netns_notes: PathBuf,
+    /// Folder of the notes how namespaces of others were.
+    pub lent_notes: PathBuf,
     /// Names of the uplinks; empty: the interfaces of the default routes.
     pub uplinks: Vec<String>,
 }
@@ -29,6 +33,7 @@ pub struct Linux {
     netlink: Netlink,
     datapath: Datapath,
     made: Made,
+    lent: Lent,
     uplinks: Vec<String>,
     /// Interfaces that were warned of as uplinks that cannot be.
     warned: BTreeSet<String>,
@@ -39,31 +44,37 @@ impl Linux {
     /// `changed` is told whenever netlink says that something which netd cares about has changed, in the host's
     /// namespace or in a container's. The host's namespace is that of the calling thread.
     pub fn open(options: Options, changed: tokio::sync::mpsc::Sender<()>) -> Result<Self, Error> {
-        let Options { datapath, netns_dir: netns, netns_notes: notes, uplinks } = options;
+        let Options { datapath, netns_dir: netns, netns_notes: notes, lent_notes, uplinks } = options;
         Ok(Self {
             // First, so that no change after the first look goes unheard.
             _watch: Watch::open(changed).map_err(Error::of("listen to netlink"))?,
             netlink: Netlink::open().map_err(Error::of("open netlink"))?,
             datapath: Datapath::open(&datapath).map_err(Error::of("open the datapath"))?,
             made: Made { netns, notes },
+            lent: Lent { notes: lent_notes },
             uplinks,
             warned: BTreeSet::new(),
         })
     }
 
-    fn carry_out(&mut self, op: &Op) -> std::io::Result<()> {
+    fn carry_out(&mut self, op: &Op) -> io::Result<()> {
         let index_of = |name: &str| nix::net::if_::if_nametoindex(name).ok();
         match op {
-            Op::CreateNamespace(path) => {
-                self.made.create(path)?;
+            Op::CreateNamespace(path, sandbox) => {
+                self.made.create(path, sandbox)?;
                 self.netlink.raise_loopback(path)
             }
             Op::DeleteNamespace(path) => self.made.delete(path),
             Op::CreateLink(name, link) => self.netlink.create_link(name, link),
-            Op::ConfigureLink(name, link) => self.netlink.configure_link(name, link),
+            Op::ConfigureLink(name, link) => {
+                if !self.made.is_made(&link.namespace)? {
+                    self.enter_lent(link)?;
+                }
+                self.netlink.configure_link(name, link)
+            }
             Op::DeleteLink(name) => {
                 let index = nix::net::if_::if_nametoindex(name.as_str());
-                self.netlink.delete_link(name)?;
+                self.delete_link(name)?;
                 index.map_or(Ok(()), |index| self.datapath.forget_interface(index))
             }
             Op::AddGateway(gateway) => self.netlink.add_gateway(*gateway),
@@ -106,6 +117,42 @@ impl Linux {
         }
     }
 
+    /// Before anything is changed in a namespace that somebody else made: what netd finds there.
+    fn enter_lent(&self, link: &Link) -> io::Result<()> {
+        let path = &link.namespace;
+        for gateway in &link.default_routes {
+            if self.netlink.has_other_default(path, gateway.is_ipv4())? {
+                let text = format!(
+                    "{} has a default route already, and not by netd; remove it, or join an internal network",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+            }
+        }
+        if self.lent.is_noted(path)? {
+            return Ok(());
+        }
+        let found = self.netlink.loopback(path)?;
+        if found.up && (found.ipv6 || !link.ipv6) {
+            // Nothing will be changed.
+            return Ok(());
+        }
+        self.lent.write(path, &found)
+    }
+
+    fn delete_link(&self, name: &str) -> io::Result<()> {
+        let Some((path, true)) = self.lent.any()?.then(|| self.netlink.leads_into(name)).transpose()?.flatten() else {
+            return self.netlink.delete_link(name);
+        };
+        // Nobody is left there who needs what netd has set.
+        let was = self.lent.read(&path)?;
+        if let Some(was) = &was {
+            self.netlink.put_loopback_back(&path, was)?;
+        }
+        self.netlink.delete_link(name)?;
+        was.map_or(Ok(()), |_| self.lent.forget(&path))
+    }
+
     /// Trying again would not help: a kernel without `SOCK_DESTROY` never does it, and the next purge is of other ports.
     fn end_udp(&self, selectors: &[FlowSelector]) {
         match backends::end_udp(&self.datapath, selectors) {
@@ -144,7 +191,7 @@ impl Kernel for Linux {
 /// The step, as one would say it.
 fn describe(op: &Op) -> String {
     match op {
-        Op::CreateNamespace(path) => format!("create namespace {}", path.display()),
+        Op::CreateNamespace(path, _) => format!("create namespace {}", path.display()),
         Op::DeleteNamespace(path) => format!("delete namespace {}", path.display()),
         Op::CreateLink(name, link) => format!("create link {name} into {}", link.namespace.display()),
         Op::ConfigureLink(name, link) => format!("configure link {name} into {}", link.namespace.display()),

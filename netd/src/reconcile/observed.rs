@@ -47,7 +47,7 @@ impl Observed {
             Op::DeleteGateway(gateway) => drop(now.gateways.remove(gateway)),
             Op::DeleteLink(link) => delete_link(now, link),
             Op::DeleteNamespace(path) => delete_namespace(now, path),
-            Op::CreateNamespace(path) => drop(now.namespaces.insert(path.clone())),
+            Op::CreateNamespace(path, sandbox) => drop(now.namespaces.insert(path.clone(), sandbox.clone())),
             Op::CreateLink(name, link) => {
                 let mut bare = link.clone();
                 bare.addresses.clear();

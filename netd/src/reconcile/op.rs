@@ -1,6 +1,6 @@
 //! What single steps take the kernel from what it holds to what it should hold?
 
-use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route};
+use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route, Sandbox};
 use crate::model::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
@@ -26,7 +26,7 @@ pub enum Op {
     DeleteGateway(IpAddr),
     DeleteLink(LinkName),
     DeleteNamespace(PathBuf),
-    CreateNamespace(PathBuf),
+    CreateNamespace(PathBuf, Sandbox),
     /// Make the pair and put its other side into the namespace; a [`Self::ConfigureLink`] always follows.
     CreateLink(LinkName, Link),
     /// Bring an existing link to this: what is missing or different is set, nothing else is touched.
@@ -104,7 +104,7 @@ impl Op {
             Self::DeleteRoute(_) | Self::DeleteGateway(_) | Self::DeleteLink(_) | Self::DeleteNamespace(_) => {
                 Phase::DeleteLink
             }
-            Self::CreateNamespace(_) | Self::CreateLink(..) => Phase::CreateLink,
+            Self::CreateNamespace(..) | Self::CreateLink(..) => Phase::CreateLink,
             Self::ConfigureLink(..) | Self::AddGateway(_) | Self::SetRoute(..) => Phase::Configure,
             Self::SetTimeouts(..) | Self::SetPooled(..) => Phase::Provide,
             Self::SetPort(..) | Self::Attach(_) => Phase::Attach,

@@ -41,8 +41,7 @@ struct Links<'a> {
 impl<'a> Links<'a> {
     fn compare(target: &'a Target, now: &'a Target) -> Self {
         // A namespace that goes or comes is not the one that the link was seen in, even if the path is the same.
-        let stays =
-            |link: &Link| target.namespaces.contains(&link.namespace) == now.namespaces.contains(&link.namespace);
+        let stays = |link: &Link| target.namespaces.get(&link.namespace) == now.namespaces.get(&link.namespace);
         let same = |a: &Link, b: &Link| a.namespace == b.namespace && a.interface == b.interface && stays(a);
         let mut links = Self::default();
         for (name, link) in &now.links {
@@ -127,11 +126,14 @@ fn take_down(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>
     ops.extend(removed(&target.routes, &now.routes, |_, _| false).map(|prefix| Op::DeleteRoute(*prefix)));
     ops.extend(now.gateways.difference(&target.gateways).map(|&gateway| Op::DeleteGateway(gateway)));
     ops.extend(links.deleted.iter().map(|&name| Op::DeleteLink(name.to_owned())));
-    ops.extend(now.namespaces.difference(&target.namespaces).cloned().map(Op::DeleteNamespace));
+    // One of another container goes, too, and another is made at its path.
+    let stale = now.namespaces.iter().filter(|&(path, sandbox)| target.namespaces.get(path) != Some(sandbox));
+    ops.extend(stale.map(|(path, _)| Op::DeleteNamespace(path.clone())));
 }
 
 fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
-    ops.extend(target.namespaces.difference(&now.namespaces).cloned().map(Op::CreateNamespace));
+    let missing = upserted(&target.namespaces, &now.namespaces, |_, _| false);
+    ops.extend(missing.map(|(path, sandbox)| Op::CreateNamespace(path.clone(), sandbox.clone())));
     let created = target.links.iter().filter(|(name, _)| links.created.contains(name.as_str()));
     ops.extend(created.map(|(name, link)| Op::CreateLink(name.clone(), link.clone())));
     ops.extend(

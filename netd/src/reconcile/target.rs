@@ -21,7 +21,7 @@ pub type LinkName = String;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// Namespaces that netd makes, by path (`/run/netns/NAME`).
-    pub namespaces: BTreeSet<PathBuf>,
+    pub namespaces: BTreeMap<PathBuf, Sandbox>,
     /// veth pairs, by the name of the host side.
     pub links: BTreeMap<LinkName, Link>,
     /// Gateway addresses, on the host's loopback device: so they are the host's own, whatever links come and go.
@@ -48,6 +48,15 @@ pub struct Target {
     pub timeouts: BTreeMap<u32, Timeouts>,
     /// `SNAT_POOLS`; a network's indexes of each family run from 0 without a gap.
     pub snat_pools: BTreeMap<PoolKey, Addr>,
+}
+
+/// A namespace that netd makes. It cannot become another container's, nor be set otherwise: it is made again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Identifier of the container.
+    pub owner: String,
+    /// Whether its stack forwards packets. Set when it is made; what the container sets later is its own business.
+    pub forwards: bool,
 }
 
 /// A veth pair and all that stands on it. One value, because the kernel's objects on a link live and die with it.

@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
         "reconcile::plan",
         "reconcile::op",
         "reconcile::pool",
+        "reconcile::unmet",
         "reconcile::target",
         "reconcile::observed",
         "reconcile::status",

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernel::fake::{Fake, Faults, Leaves};
+use crate::model::attach::Attach;
 use crate::model::command::{Command, ContainerSpec, NetworkSpec, Unpublish};
 use crate::model::state::{Protocol, PublishKey};
 use crate::model::testing::{any_command, container, context, facts, network, publish, state};
@@ -22,6 +23,15 @@ fn after(state: &State, command: &Command) -> Arc<State> {
 
 fn removed(name: &str) -> Command {
     Command::RemoveContainers(vec![name.to_owned()])
+}
+
+fn join(name: &str, network: &str, gw_priority: i32) -> Command {
+    let attach = Attach { gw_priority, ..Attach::to(network) };
+    Command::Connect { container: name.to_owned(), attach }
+}
+
+fn leave(name: &str, network: &str) -> Command {
+    Command::Disconnect { container: name.to_owned(), network: network.to_owned() }
 }
 
 fn web() -> Object {
@@ -62,7 +72,7 @@ fn the_second_pass_has_nothing_to_do_and_a_look_confirms_it() {
 fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
     let before = after(&state(), &publish("web", &["8080:80", "127.0.0.1:53:53/udp"]));
     let multi = ContainerSpec {
-        networks: vec!["bridge".to_owned(), "back".to_owned()],
+        networks: vec!["bridge".into(), "back".into()],
         publish: vec!["9090:90".parse().unwrap()],
         ..container("new")
     };
@@ -72,6 +82,9 @@ fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
         vec![removed("web"), Command::CreateContainer(container("web")), publish("web", &["0.0.0.0:8080:80"])],
         vec![publish("client", &["9000-9003:90-93"])],
         vec![Command::Unpublish { container: "web".to_owned(), ports: Unpublish::All }],
+        vec![Command::CreateNetwork(network("back")), join("web", "back", 1)],
+        vec![Command::CreateNetwork(network("back")), join("web", "back", 0), leave("web", "bridge")],
+        vec![Command::CreateContainer(ContainerSpec { router: true, ..container("gate") })],
     ];
     let now = Instant::now();
     for commands in changes {
@@ -147,7 +160,7 @@ fn what_failed_waits_longer_each_time_and_other_changes_do_not_wait_for_it() {
     let gone = after(&third, &removed("web"));
     let outcome = reconciler.pass(&gone, Look::Remembered, now + Duration::from_millis(3));
     assert_eq!(outcome.status.failing, BTreeMap::new());
-    assert!(!reconciler.kernel.content.0.namespaces.contains(Path::new("/run/netns/web")));
+    assert!(!reconciler.kernel.content.0.namespaces.contains_key(Path::new("/run/netns/web")));
 }
 
 #[test]
@@ -175,7 +188,7 @@ fn somebody_elses_namespace_that_vanished_is_not_made() {
     let status = reconciler.pass(&state, Look::Anew, now).status;
     let guest = Object::Container("guest".to_owned());
     assert_eq!(status.failing.keys().collect::<Vec<_>>(), [&guest]);
-    assert!(!reconciler.kernel.content.0.namespaces.contains(Path::new("/run/theirs")));
+    assert!(!reconciler.kernel.content.0.namespaces.contains_key(Path::new("/run/theirs")));
     reconciler.kernel.their_namespaces.insert("/run/theirs".into());
     assert_eq!(settle(&mut reconciler, &state, now).failing, BTreeMap::new());
 }
@@ -293,7 +306,8 @@ proptest! {
             }
             state = Arc::new(next);
             let status = reconciler.pass(&state, Look::Remembered, now).status;
-            prop_assert_eq!(status, Status { observed_revision: state.revision, failing: BTreeMap::new() });
+            let failing = unmet(&state, &facts());
+            prop_assert_eq!(status, Status { observed_revision: state.revision, failing });
         }
         prop_assert_eq!(&reconciler.kernel.content.0, &lower(&state, &facts(), Path::new(NETNS_DIR)));
         prop_assert_eq!(reconciler.pass(&state, Look::Anew, now).planned, 0);

@@ -8,7 +8,7 @@ use crate::model::state::State;
 use crate::model::testing::{block, container, context, facts, publish, publish_to, state};
 use crate::reconcile::lower::lower;
 use crate::reconcile::op::Phase;
-use crate::reconcile::target::{EndpointEntry, FdbEntry, Port};
+use crate::reconcile::target::{EndpointEntry, FdbEntry, Port, Sandbox};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
 use netd_common::endpoint::{EndpointKey, PoolKey};
@@ -47,7 +47,7 @@ fn short(ops: &[Op]) -> Vec<String> {
         Op::RemovePublish(key) => format!("RemovePublish {}", key.port),
         Op::SetRoute(prefix, _) => format!("SetRoute {prefix}"),
         Op::DeleteRoute(prefix) => format!("DeleteRoute {prefix}"),
-        Op::CreateNamespace(path) => format!("CreateNamespace {}", path.display()),
+        Op::CreateNamespace(path, _) => format!("CreateNamespace {}", path.display()),
         Op::DeleteNamespace(path) => format!("DeleteNamespace {}", path.display()),
         Op::SetPooled(key, address) => {
             format!("SetPooled {} of {}: {}", key.index, key.network, IpAddr::from(*address))
@@ -397,10 +397,11 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
         allow,
         pad: [0; 2],
     });
+    let sandbox = (0..2_u8, any::<bool>()).prop_map(|(owner, forwards)| Sandbox { owner: owner.to_string(), forwards });
     let timeouts = (1..3_u32).prop_map(|icmp| Timeouts { icmp, ..Timeouts::DEFAULT });
     let pool_key = (0..3_u32, 0..3_u16).prop_map(|(network, index)| PoolKey { network, index, family: 4 });
     (
-        (btree_set(path(), 0..3), btree_map(name(), link(), 0..4), btree_set(address(), 0..3)),
+        (btree_map(path(), sandbox, 0..3), btree_map(name(), link(), 0..4), btree_set(address(), 0..3)),
         (btree_map(address().prop_map(IpNetwork::from), route, 0..4), btree_set(attachment(), 0..5)),
         (btree_map(endpoint_key, endpoint, 0..4), btree_map(name(), port(), 0..4)),
         (btree_map((1..3_u32, mac()), fdb, 0..4), btree_map(publish_key, publish, 0..3)),
