@@ -9,7 +9,7 @@ use netd::kernel::netns::{self, Files};
 use netd::kernel::sockets::{self, Connected};
 use netd::model::command::NamespaceAt;
 use netd::model::mac::Mac;
-use netd::reconcile::target::{Link, LinkKind, Route, Target};
+use netd::reconcile::target::{Link, LinkKind, Route, Sandbox, Target};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::cell::Cell;
@@ -69,8 +69,8 @@ impl Host {
 
     /// What a plan for `target` would do from nothing.
     fn create(&self, target: &Target) {
-        for path in &target.namespaces {
-            self.made.create(path).expect("namespace made");
+        for (path, sandbox) in &target.namespaces {
+            self.made.create(path, sandbox).expect("namespace made");
         }
         for (name, link) in &target.links {
             self.netlink.create_link(name, link).expect("link made");
@@ -107,7 +107,7 @@ impl Host {
                 ipv6: false,
                 default_routes: BTreeSet::from([address("10.208.0.1")]),
             };
-            target.namespaces.insert(link.namespace.clone());
+            target.namespaces.insert(link.namespace.clone(), Sandbox::default());
             target.routes.insert(
                 network(&format!("10.208.0.{}/32", number + 1)),
                 Route::Endpoint { link: format!("nd{number:x}"), source: address("10.208.0.1"), mac: link.mac },
@@ -240,7 +240,7 @@ fn a_network_without_ipv6_is_silent() {
 
 /// A router that the host has heard of, as a veth pair in two namespaces: `up0` here.
 fn learn_a_router(host: &Host) {
-    host.made.create(&host.path("router")).expect("namespace made");
+    host.made.create(&host.path("router"), &Sandbox::default()).expect("namespace made");
     ip(&format!("link add up0 type veth peer name out0 netns {}", host.path("router").display()));
     set_conf("up0", "accept_dad", "0");
     ip("link set up0 up");
@@ -303,8 +303,8 @@ fn doing_it_twice_changes_nothing() {
         host.create(&target);
         let links = ip("-o -d link show");
         let routes = ip("route show table all");
-        for path in &target.namespaces {
-            host.made.create(path).expect("it is ours and stands");
+        for (path, sandbox) in &target.namespaces {
+            host.made.create(path, sandbox).expect("it is ours and stands");
         }
         host.configure(&target);
         assert_eq!(ip("-o -d link show"), links);
@@ -350,9 +350,7 @@ fn drift_is_seen_and_healed() {
         }
         let ipv4_only = target;
         let target = dual(host.target());
-        for path in &target.namespaces {
-            assert!(ipv4_only.namespaces.contains(path));
-        }
+        assert_eq!(target.namespaces, ipv4_only.namespaces);
         host.configure(&target);
         assert_eq!(host.observe(), target, "IPv6 comes to a link that is there");
         let drifts: [(Option<&str>, &str); 14] = [
@@ -469,7 +467,7 @@ fn deleting_leaves_nothing() {
             for name in target.links.keys() {
                 host.netlink.delete_link(name).expect("link deleted");
             }
-            for path in &target.namespaces {
+            for path in target.namespaces.keys() {
                 host.made.delete(path).expect("namespace deleted");
             }
         }
@@ -490,12 +488,12 @@ fn what_others_made_is_left_alone() {
         ip("addr add 10.208.0.1/32 dev lo");
         ip("addr add 10.209.0.1/24 dev ndx");
         ip("route add 10.208.0.0/24 dev ndx");
-        netns::create(&host.path("theirs"), |_| Ok(())).expect("made");
+        netns::create(&host.path("theirs"), false, |_| Ok(())).expect("made");
         let before = (ip("-o -d addr"), ip("route show table all"));
         let target = host.target();
 
         assert_eq!(host.observe(), Target::default());
-        assert!(host.made.create(&host.path("theirs")).is_err());
+        assert!(host.made.create(&host.path("theirs"), &Sandbox::default()).is_err());
         assert!(host.made.delete(&host.path("theirs")).is_err());
         host.netlink.delete_gateway(address("10.208.0.1")).expect("none of ours");
         host.netlink.delete_route(network("10.208.0.0/24")).expect("none of ours");
@@ -530,23 +528,23 @@ fn what_others_made_is_left_alone() {
 fn a_namespace_of_that_name_made_by_another_is_not_ours() {
     host(|host| {
         let web = host.path("web");
-        host.made.create(&web).expect("made");
+        host.made.create(&web, &Sandbox::default()).expect("made");
         netns::delete(&web).expect("deleted behind our back");
-        assert_eq!(host.made.paths().expect("listed"), BTreeSet::new());
-        netns::create(&web, |_| Ok(())).expect("made by another");
-        assert_eq!(host.made.paths().expect("listed"), BTreeSet::new());
-        assert!(host.made.create(&web).is_err());
+        assert_eq!(host.made.paths().expect("listed"), BTreeMap::new());
+        netns::create(&web, false, |_| Ok(())).expect("made by another");
+        assert_eq!(host.made.paths().expect("listed"), BTreeMap::new());
+        assert!(host.made.create(&web, &Sandbox::default()).is_err());
         netns::delete(&web).expect("deleted");
         // We ended between the file and the mount: a plain file, with a note of it.
-        host.made.create(&web).expect("made");
+        host.made.create(&web, &Sandbox::default()).expect("made");
         netns::delete(&web).expect("deleted");
         std::fs::write(&web, "").expect("written");
-        host.made.create(&web).expect("made again");
-        assert_eq!(host.made.paths().expect("listed"), BTreeSet::from([web.clone()]));
+        host.made.create(&web, &Sandbox::default()).expect("made again");
+        assert_eq!(host.made.paths().expect("listed"), BTreeMap::from([(web.clone(), Sandbox::default())]));
         host.made.delete(&web).expect("deleted");
         // A plain file of another stays.
         std::fs::write(&web, "").expect("written");
-        assert!(host.made.create(&web).is_err());
+        assert!(host.made.create(&web, &Sandbox::default()).is_err());
         assert!(host.made.delete(&web).is_err());
         assert!(web.exists());
     });
@@ -714,7 +712,7 @@ fn udp_sockets_of_a_dead_backend_dial_again() {
 #[test]
 fn each_namespace_has_a_cookie_of_its_own() {
     host(|host| {
-        host.made.create(&host.path("web")).expect("made");
+        host.made.create(&host.path("web"), &Sandbox::default()).expect("made");
         let inside = || {
             ip("link set lo up");
             sockets::netns_cookie().expect("a cookie")

@@ -9,6 +9,9 @@ pub const ISOLATED: u32 = 1 << 1;
 /// Packets to the outside keep their source address (masquerading is off).
 pub const UNMASQUERADED: u32 = 1 << 2;
 
+/// The container is a router: it may send what is from others.
+pub const ROUTER: u32 = 1 << 3;
+
 /// Key of `ENDPOINTS`: an address on a network.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +30,7 @@ pub struct Endpoint {
     /// The endpoint's number; never used twice, so that a flow of a former endpoint never fits a new one whose address
     /// or interface index is the same.
     pub endpoint: u32,
-    /// [`INTERNAL`], [`ISOLATED`], [`UNMASQUERADED`].
+    /// [`INTERNAL`], [`ISOLATED`], [`UNMASQUERADED`], [`ROUTER`].
     pub flags: u32,
     /// MAC address of the container's interface.
     pub mac: [u8; 6],

@@ -47,6 +47,7 @@ pub mod neighbour;
 pub mod parse;
 pub mod published;
 pub mod related;
+pub mod source;
 pub mod tables;
 #[cfg(all(not(target_arch = "bpf"), any(test, feature = "testing")))]
 pub mod testing;

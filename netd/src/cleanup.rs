@@ -57,6 +57,7 @@ pub fn run(config: &Config, keep_state: bool) -> Result<usize, CleanupError> {
     note("the containers' files", fs::remove_dir_all(config.container_files()));
     note("the notes of namespaces", fs::remove_dir_all(config.netns_notes()));
     note("the notes of links", fs::remove_dir_all(config.link_notes()));
+    note("the notes of others' namespaces", fs::remove_dir_all(config.lent_notes()));
     note("the socket", fs::remove_file(config.socket()));
     note("the lock", fs::remove_file(config.lock()));
     remove_if_empty(&config.run_dir);

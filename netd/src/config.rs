@@ -104,6 +104,12 @@ impl Config {
         self.state_dir.join("netd.redb")
     }
 
+    /// Where it is noted how namespaces were that somebody else made.
+    #[must_use]
+    pub fn lent_notes(&self) -> PathBuf {
+        self.run_dir.join("lent")
+    }
+
     /// Where it is noted which namespaces netd made.
     #[must_use]
     pub fn netns_notes(&self) -> PathBuf {

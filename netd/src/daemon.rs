@@ -134,6 +134,7 @@ pub fn open_machine(config: &Config, server: mpsc::Sender<names::Change>) -> Res
         netns_dir: config.netns_dir.clone(),
         netns_notes: config.netns_notes(),
         link_notes: config.link_notes(),
+        lent_notes: config.lent_notes(),
         uplinks: config.uplinks.clone(),
         names: names::Options { keeper: config.keeper(), program: None, server },
     })

@@ -3,7 +3,7 @@
 //! Three sources, one [`Bus`]. A reader that is slower than the events loses the oldest and is told how many.
 
 use crate::model::prefix::{Prefix, Prefixes};
-use crate::model::state::{Publish, PublishKey, State};
+use crate::model::state::{Endpoint, Publish, PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use crate::{kernel, tuple};
 use jiff::{SignedDuration, Timestamp};
@@ -29,6 +29,8 @@ const REOPEN_DELAY: Duration = Duration::from_secs(5);
 pub enum Kind {
     Created,
     Removed,
+    Connected,
+    Disconnected,
     Published,
     Unpublished,
     Blocked,
@@ -46,6 +48,8 @@ impl Kind {
         match self {
             Self::Created => "created",
             Self::Removed => "removed",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
             Self::Published => "published",
             Self::Unpublished => "unpublished",
             Self::Blocked => "blocked",
@@ -181,7 +185,12 @@ pub async fn follow_state(bus: Arc<Bus>, mut state: watch::Receiver<Arc<State>>)
         let after = state.borrow_and_update().clone();
         for record in changes(&before, &after, Timestamp::now()) {
             match record.kind {
-                Kind::Created | Kind::Removed | Kind::Blocked | Kind::Unblocked => tracing::info!("{}", record.message),
+                Kind::Created
+                | Kind::Removed
+                | Kind::Connected
+                | Kind::Disconnected
+                | Kind::Blocked
+                | Kind::Unblocked => tracing::info!("{}", record.message),
                 // There may be thousands at once.
                 Kind::Published | Kind::Unpublished => tracing::debug!("{}", record.message),
                 Kind::Failing | Kind::Ready | Kind::Dropped | Kind::Lost => {}
@@ -289,6 +298,19 @@ fn changes(before: &State, after: &State, now: Timestamp) -> Vec<Record> {
     for (name, container) in &after.containers {
         if before.containers.get(name).is_none_or(|then| then.id != container.id) {
             tell(Kind::Created, Object::Container(name.clone()), None, format!("container {name} created"));
+        }
+    }
+    for (name, container) in &after.containers {
+        let Some(then) = before.containers.get(name).filter(|then| then.id == container.id) else { continue };
+        for (kind, word, one, other) in [
+            (Kind::Disconnected, "disconnected from", then, container),
+            (Kind::Connected, "connected to", container, then),
+        ] {
+            let has = |endpoint: &&Endpoint| !other.endpoints.iter().any(|other| other.number == endpoint.number);
+            for endpoint in one.endpoints.iter().filter(has) {
+                let message = format!("container {name} {word} network {}", endpoint.network);
+                tell(kind, Object::Container(name.clone()), None, message);
+            }
         }
     }
     for (key, publish) in &after.publishes {

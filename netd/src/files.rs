@@ -38,11 +38,12 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// None for a container in the host's own namespace: it sees the host's files.
+    /// None for a container in the host's own namespace, which sees the host's files, and for one in another's, which sees
+    /// those of that one.
     #[must_use]
     pub fn of(folder: &Path, container: &Container) -> Option<Self> {
         match container.mode {
-            Mode::Host => None,
+            Mode::Host | Mode::Container => None,
             Mode::Bridge | Mode::None => {
                 let own = folder.join(&container.name);
                 Some(Self {
@@ -67,7 +68,7 @@ impl Files {
 
     fn make_folder(&self, container: &Container) -> io::Result<()> {
         match container.mode {
-            Mode::Host => Ok(()),
+            Mode::Host | Mode::Container => Ok(()),
             Mode::Bridge | Mode::None => fs::create_dir_all(self.folder.join(&container.name)),
         }
     }
@@ -236,6 +237,9 @@ mod tests {
             mode: Mode::Bridge,
             netns: None,
             hostname: "www".to_owned(),
+            shares: None,
+            router: false,
+            exposed: [].into(),
             dns: Vec::new(),
             dns_search: Vec::new(),
             dns_options: Vec::new(),
@@ -251,6 +255,7 @@ mod tests {
                 ipv4: Some("10.208.0.2/24".parse().expect("an address")),
                 ipv6: None,
                 aliases: Vec::new(),
+                gw_priority: 0,
             }],
         }
     }

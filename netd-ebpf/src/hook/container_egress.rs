@@ -17,6 +17,7 @@ use crate::parse::ip::Ipv6;
 use crate::parse::{self, ETHERNET_SIZE, ETHERTYPE_ARP, Family, Kind};
 use crate::published;
 use crate::related;
+use crate::source;
 use crate::tables::{Room, Tables};
 use crate::verdict::{Verdict, Walk};
 use netd_common::Addr;
@@ -39,7 +40,12 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
     }
     match head.ethernet.family() {
         Family::V4 => {
-            if Addr::v4(head.ipv4.source) != port.ipv4 {
+            let source = Addr::v4(head.ipv4.source);
+            if source != port.ipv4 && !source::is_routed(tables, port, &source) {
+                let destination = head.ethernet.destination;
+                if source::is_dhcp(frame, destination, &head.ipv4) {
+                    return fdb::switch(frame, tables, port, destination);
+                }
                 return Err(DropReason::SpoofedSource);
             }
         }
@@ -50,7 +56,7 @@ pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
                 return Ok(verdict);
             }
             let Ipv6 { source, destination, .. } = &room.ipv6;
-            if !port.has_ipv6(source) {
+            if !port.has_ipv6(source) && !source::is_routed(tables, port, source) {
                 // Before it has an address, an interface joins its groups without one (RFC 3590).
                 let is_joining = source.is_none() && destination.is_multicast_or_broadcast();
                 return Err(if is_joining { DropReason::Multicast } else { DropReason::SpoofedSource });

@@ -187,8 +187,14 @@ fn touched(command: &Command, changed: &Changed, facts: &NodeFacts) -> Vec<Objec
         Command::InstallBuiltins => Vec::new(),
         Command::CreateNetwork(spec) => vec![network(&spec.name)],
         Command::RemoveNetworks(names) => names.iter().map(network).collect(),
+        Command::PruneNetworks(_) => {
+            let gone = changed.before.networks.keys().filter(|name| !changed.after.networks.contains_key(*name));
+            gone.map(network).collect()
+        }
+        Command::Connect { container: name, .. } | Command::Disconnect { container: name, .. } => vec![container(name)],
         Command::CreateContainer(spec) => {
-            let keys = published(&spec.name, &spec.publish, changed);
+            let own = changed.after.publishes.iter().filter(|(_, publish)| publish.container == spec.name);
+            let keys = own.map(|(key, _)| *key).collect();
             [container(&spec.name)].into_iter().chain(publishes(keys)).collect()
         }
         Command::RemoveContainers(names) | Command::PruneContainers(names) => names.iter().map(container).collect(),

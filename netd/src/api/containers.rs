@@ -3,15 +3,18 @@
 use super::Api;
 use super::change::blocking;
 use super::error::Error;
-use super::extract::{Asked, Body, Wait};
+use super::extract::{Asked, Body, OrNothing, Wait};
 use super::host::Host;
 use super::records::{ContainerRecord, RemovedRecord};
 use crate::model::command::{Command, ContainerSpec, NamespaceAt};
+use crate::model::filter::Filter;
+use crate::reconcile::unmet::is_orphaned;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub fn routes<H: Host>() -> Router<Arc<Api<H>>> {
@@ -27,6 +30,15 @@ pub fn routes<H: Host>() -> Router<Arc<Api<H>>> {
 #[serde(deny_unknown_fields)]
 pub struct Names {
     pub names: Vec<String>,
+}
+
+/// Body of a request that may be about some objects only; none: about all.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Narrowing {
+    /// All of them must hold.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
 }
 
 async fn list<H: Host>(State(api): State<Arc<Api<H>>>) -> Json<Vec<ContainerRecord>> {
@@ -73,16 +85,21 @@ async fn remove<H: Host>(
     Ok(Json(RemovedRecord { removed: names }))
 }
 
-/// Removes the containers whose namespace, which somebody else made, is gone. One that netd made is made again instead.
+/// Removes the containers whose namespace is gone: one that somebody else made, or another container's. One that netd made
+/// is made again instead.
 async fn prune<H: Host>(
     State(api): State<Arc<Api<H>>>,
     Asked(wait): Asked<Wait>,
+    OrNothing(Narrowing { filters }): OrNothing<Narrowing>,
 ) -> Result<Json<RemovedRecord>, Error> {
     let looking = Arc::clone(&api);
     let removed = blocking(move || {
         let state = looking.state.borrow().clone();
+        let now = jiff::Timestamp::now();
+        let is_gone = |path: &PathBuf| looking.host.namespace_at(path) == NamespaceAt::Nothing;
         let gone = state.containers.values().filter(|container| {
-            container.netns.as_ref().is_some_and(|path| looking.host.namespace_at(path) == NamespaceAt::Nothing)
+            filters.iter().all(|filter| filter.holds(&container.labels, container.created, now))
+                && (container.netns.as_ref().is_some_and(is_gone) || is_orphaned(&state, container))
         });
         Ok(gone.map(|container| container.name.clone()).collect::<Vec<_>>())
     })

@@ -87,7 +87,8 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         Refusal::UnknownContainer { .. }
         | Refusal::UnknownNetwork { .. }
         | Refusal::NotPublished { .. }
-        | Refusal::NotBlocked { .. } => StatusCode::NOT_FOUND,
+        | Refusal::NotBlocked { .. }
+        | Refusal::NotConnected { .. } => StatusCode::NOT_FOUND,
         Refusal::BadName { .. }
         | Refusal::RelativeNamespace { .. }
         | Refusal::NoNamespace { .. }
@@ -101,6 +102,9 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::NetworkTwice { .. }
         | Refusal::NoParent { .. }
         | Refusal::MacOfParent { .. }
+        | Refusal::OptionTwice { .. }
+        | Refusal::NotJoinable { .. }
+        | Refusal::SharesNamespace { .. }
         | Refusal::NoSubnet { .. }
         | Refusal::OtherFamily { .. }
         | Refusal::LinkLocal { .. }
@@ -122,6 +126,12 @@ const fn refused(refusal: &Refusal) -> StatusCode {
         | Refusal::NoDriver { .. }
         | Refusal::ParentInUse { .. }
         | Refusal::ParentTaken { .. }
+        | Refusal::AlreadyConnected { .. }
+        | Refusal::OnHostNetwork { .. }
+        | Refusal::SharesNetworks { .. }
+        | Refusal::TooManyNetworks { .. }
+        | Refusal::SharesSharer { .. }
+        | Refusal::SharesHost { .. }
         | Refusal::NetworkInUse { .. }
         | Refusal::BuiltinNetwork { .. }
         | Refusal::BlockListFull { .. }

@@ -3,6 +3,7 @@
 //! The names are a contract with scripts: a field may be added, none may be renamed or left out. What is not set is null
 //! or empty, never missing. `netctl` reads the same types.
 
+use crate::model::exposed::Exposed;
 use crate::model::naming::{ExtraHost, ResolverOption, SearchDomain};
 use crate::model::node::XdpMode;
 use crate::model::prefix::{Prefix, Prefixes};
@@ -59,9 +60,16 @@ pub struct ContainerRecord {
     /// The file by which its namespace is entered.
     pub netns: PathBuf,
     pub mode: Mode,
+    /// The container whose namespace it shares; null: it has its own, or the host's.
+    pub shares: Option<String>,
+    /// Whether it forwards packets between its networks.
+    pub router: bool,
+    /// The ports that it says it answers at.
+    pub exposed: Vec<Exposed>,
     pub hostname: String,
     pub created: jiff::Timestamp,
     pub labels: BTreeMap<String, String>,
+    pub status: Health,
     pub endpoints: Vec<EndpointRecord>,
     pub publishes: Vec<ContainerPublishRecord>,
     pub dns: Vec<IpAddr>,
@@ -85,6 +93,8 @@ pub struct EndpointRecord {
     pub gateway6: Option<IpAddr>,
     pub mac: Mac,
     pub aliases: Vec<String>,
+    /// Of the networks that lead outside, the one with the highest has the default route.
+    pub gw_priority: i32,
     /// Bytes.
     pub mtu: u32,
     pub status: Health,

@@ -46,20 +46,28 @@ impl View<'_> {
                 gateway6: gateway(Family::V6),
                 mac: self.mac(endpoint),
                 aliases: endpoint.aliases.clone(),
+                gw_priority: endpoint.gw_priority,
                 mtu: network.map_or_else(|| self.uplink_mtu(), |network| self.mtu(network)),
                 status: self.health(std::slice::from_ref(&own)),
             }
         });
         let publishes = self.state.publishes.iter().filter(|(_, publish)| publish.container == container.name);
-        let paths = Paths::of(self.files, container);
+        let paths = match container.mode {
+            Mode::Container => self.shared(container).and_then(|other| Paths::of(self.files, other)),
+            Mode::Bridge | Mode::Host | Mode::None => Paths::of(self.files, container),
+        };
         ContainerRecord {
             name: container.name.clone(),
             id: container.id.clone(),
             netns: self.netns(container),
             mode: container.mode,
+            shares: container.shares.as_ref().map(|shared| shared.name.clone()),
+            router: container.router,
+            exposed: container.exposed.iter().copied().collect(),
             hostname: container.hostname.clone(),
             created: container.created,
             labels: container.labels.clone(),
+            status: self.health(std::slice::from_ref(&own)),
             endpoints: endpoints.collect(),
             publishes: publishes
                 .map(|(key, publish)| {
@@ -175,12 +183,19 @@ impl View<'_> {
         }
     }
 
-    /// The file by which a container's namespace is entered. For one on the host's network that is netd's own.
+    /// The container whose namespace and files another shares, while that lives.
+    fn shared(&self, container: &Container) -> Option<&Container> {
+        self.state.shared(container.shares.as_ref()?)
+    }
+
+    /// The file by which a container's namespace is entered. For one on the host's network that is netd's own; for one
+    /// that shared the namespace of a container that is gone, none.
     #[must_use]
     pub fn netns(&self, container: &Container) -> PathBuf {
         match (&container.netns, container.mode) {
             (Some(path), _) => path.clone(),
             (None, Mode::Host) => PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
+            (None, Mode::Container) => self.shared(container).map(|other| self.netns(other)).unwrap_or_default(),
             (None, Mode::Bridge | Mode::None) => self.netns_dir.join(&container.name),
         }
     }

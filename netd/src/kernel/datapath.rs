@@ -234,7 +234,7 @@ impl Datapath {
             | Op::DeleteGateway(_)
             | Op::DeleteLink(_)
             | Op::DeleteNamespace(_)
-            | Op::CreateNamespace(_)
+            | Op::CreateNamespace(..)
             | Op::CreateLink(..)
             | Op::ConfigureLink(..)
             | Op::AddGateway(_)

@@ -52,7 +52,7 @@ pub enum Leaves {
 
 impl Fake {
     fn has_namespace(&self, path: &Path) -> bool {
-        self.content.0.namespaces.contains(path) || self.their_namespaces.contains(path)
+        self.content.0.namespaces.contains_key(path) || self.their_namespaces.contains(path)
     }
 
     /// Whether Linux would take this step now.
@@ -60,7 +60,7 @@ impl Fake {
         let has_link = |name: &str| self.content.0.links.contains_key(name);
         let has_interface = |name: &str| self.facts.uplinks.contains_key(name);
         match op {
-            Op::CreateNamespace(path) => !self.their_namespaces.contains(path),
+            Op::CreateNamespace(path, _) => !self.their_namespaces.contains(path),
             Op::SetVlan(_, vlan) => self.facts.interfaces.contains_key(&vlan.of),
             Op::CreateLink(_, link) => {
                 let has_parent = |parent: &String| {

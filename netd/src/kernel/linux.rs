@@ -4,6 +4,7 @@ use super::backends;
 use super::datapath::Datapath;
 use super::names::{self, Names};
 use super::netlink::{Netlink, Watch};
+use super::netns::lent::Lent;
 use super::netns::made::Made;
 use super::{Error, Kernel};
 use crate::kernel::facts::NodeFacts;
@@ -11,6 +12,7 @@ use crate::reconcile::observed::Observed;
 use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::{Attachment, Link, Target};
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct Options {
     pub netns_notes: PathBuf,
     /// Folder of the notes where the links are that leave no trace on the host, `<run dir>/links`.
     pub link_notes: PathBuf,
+    /// Folder of the notes how namespaces of others were.
+    pub lent_notes: PathBuf,
     /// Names of the uplinks; empty: the interfaces of the default routes.
     pub uplinks: Vec<String>,
     pub names: names::Options,
@@ -34,6 +38,7 @@ pub struct Linux {
     datapath: Datapath,
     made: Made,
     names: Names,
+    lent: Lent,
     uplinks: Vec<String>,
     /// Interfaces that were warned of as uplinks that cannot be.
     warned: BTreeSet<String>,
@@ -44,7 +49,8 @@ impl Linux {
     /// `changed` is told whenever netlink says that something which netd cares about has changed, in the host's
     /// namespace or in a container's. The host's namespace is that of the calling thread.
     pub fn open(options: Options, changed: tokio::sync::mpsc::Sender<()>) -> Result<Self, Error> {
-        let Options { datapath, netns_dir: netns, netns_notes: notes, link_notes, uplinks, names } = options;
+        let Options { datapath, netns_dir: netns, netns_notes: notes, link_notes, lent_notes, uplinks, names } =
+            options;
         Ok(Self {
             // First, so that no change after the first look goes unheard.
             _watch: Watch::open(changed.clone()).map_err(Error::of("listen to netlink"))?,
@@ -52,24 +58,30 @@ impl Linux {
             datapath: Datapath::open(&datapath).map_err(Error::of("open the datapath"))?,
             made: Made { netns, notes },
             names: Names::open(names, changed).map_err(Error::of("take back the name servers"))?,
+            lent: Lent { notes: lent_notes },
             uplinks,
             warned: BTreeSet::new(),
         })
     }
 
-    fn carry_out(&mut self, op: &Op) -> std::io::Result<()> {
+    fn carry_out(&mut self, op: &Op) -> io::Result<()> {
         let index_of = |name: &str| nix::net::if_::if_nametoindex(name).ok();
         match op {
-            Op::CreateNamespace(path) => {
-                self.made.create(path)?;
+            Op::CreateNamespace(path, sandbox) => {
+                self.made.create(path, sandbox)?;
                 self.netlink.raise_loopback(path)
             }
             Op::DeleteNamespace(path) => self.made.delete(path),
             Op::CreateLink(name, link) => self.netlink.create_link(name, link),
-            Op::ConfigureLink(name, link) => self.netlink.configure_link(name, link),
+            Op::ConfigureLink(name, link) => {
+                if !self.made.is_made(&link.namespace)? {
+                    self.enter_lent(link)?;
+                }
+                self.netlink.configure_link(name, link)
+            }
             Op::DeleteLink(name) => {
                 let index = nix::net::if_::if_nametoindex(name.as_str());
-                self.netlink.delete_link(name)?;
+                self.delete_link(name)?;
                 index.map_or(Ok(()), |index| self.datapath.forget_interface(index))
             }
             Op::SetVlan(name, vlan) => self.netlink.set_vlan(name, vlan),
@@ -135,6 +147,42 @@ impl Linux {
         self.datapath.set_resolver(cookie, Some(port))
     }
 
+    /// Before anything is changed in a namespace that somebody else made: what netd finds there.
+    fn enter_lent(&self, link: &Link) -> io::Result<()> {
+        let path = &link.namespace;
+        for gateway in &link.default_routes {
+            if self.netlink.has_other_default(path, gateway.is_ipv4())? {
+                let text = format!(
+                    "{} has a default route already, and not by netd; remove it, or join an internal network",
+                    path.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+            }
+        }
+        if self.lent.is_noted(path)? {
+            return Ok(());
+        }
+        let found = self.netlink.loopback(path)?;
+        if found.up && (found.ipv6 || !link.ipv6) {
+            // Nothing will be changed.
+            return Ok(());
+        }
+        self.lent.write(path, &found)
+    }
+
+    fn delete_link(&self, name: &str) -> io::Result<()> {
+        let Some((path, true)) = self.lent.any()?.then(|| self.netlink.leads_into(name)).transpose()?.flatten() else {
+            return self.netlink.delete_link(name);
+        };
+        // Nobody is left there who needs what netd has set.
+        let was = self.lent.read(&path)?;
+        if let Some(was) = &was {
+            self.netlink.put_loopback_back(&path, was)?;
+        }
+        self.netlink.delete_link(name)?;
+        was.map_or(Ok(()), |_| self.lent.forget(&path))
+    }
+
     /// Trying again would not help: a kernel without `SOCK_DESTROY` never does it, and the next purge is of other ports.
     fn end_udp(&self, selectors: &[FlowSelector]) {
         match backends::end_udp(&self.datapath, selectors) {
@@ -175,7 +223,7 @@ impl Kernel for Linux {
 /// The step, as one would say it.
 fn describe(op: &Op) -> String {
     match op {
-        Op::CreateNamespace(path) => format!("create namespace {}", path.display()),
+        Op::CreateNamespace(path, _) => format!("create namespace {}", path.display()),
         Op::DeleteNamespace(path) => format!("delete namespace {}", path.display()),
         Op::SetVlan(name, vlan) => format!("set {name}, VLAN {} of {}", vlan.id, vlan.of),
         Op::DeleteVlan(name) => format!("delete VLAN {name}"),

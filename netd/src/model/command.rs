@@ -1,5 +1,8 @@
 //! What can be asked of netd, and what is refused?
 
+use super::attach::Attach;
+use super::exposed::Exposed;
+use super::filter::Filter;
 use super::naming::{ExtraHost, ResolverOption, SearchDomain};
 use super::node::NodeFacts;
 use super::parent::LinkDriver;
@@ -20,10 +23,21 @@ pub enum Command {
     InstallBuiltins,
     CreateNetwork(NetworkSpec),
     RemoveNetworks(Vec<String>),
+    /// Removes the networks that no container is on and that all filters hold for; never a built-in one.
+    PruneNetworks(Vec<Filter>),
     CreateContainer(ContainerSpec),
     RemoveContainers(Vec<String>),
     /// Removes the containers whose own namespace is gone, as the caller found.
     PruneContainers(Vec<String>),
+    /// Plugs a container into a network.
+    Connect {
+        container: String,
+        attach: Attach,
+    },
+    Disconnect {
+        container: String,
+        network: String,
+    },
     Publish {
         container: String,
         ports: Vec<PortMap>,
@@ -57,15 +71,17 @@ pub enum Unpublish {
 #[serde(deny_unknown_fields)]
 pub struct ContainerSpec {
     pub name: String,
-    /// A network's name, `host` or `none`. Empty: `bridge`.
+    /// Networks to join, `host`, `none` or `container:OTHER`. Empty: `bridge`.
     #[serde(default)]
-    pub networks: Vec<String>,
+    pub networks: Vec<Attach>,
+    /// This and the next two are for the first network.
     #[serde(default)]
     pub ip: Option<IpAddr>,
     #[serde(default)]
     pub ip6: Option<IpAddr>,
     #[serde(default)]
     pub mac: Option<Mac>,
+    /// On every network.
     #[serde(default)]
     pub aliases: Vec<String>,
     #[serde(default)]
@@ -74,6 +90,14 @@ pub struct ContainerSpec {
     pub netns: Option<PathBuf>,
     #[serde(default)]
     pub publish: Vec<PortMap>,
+    #[serde(default)]
+    pub expose: Vec<Exposed>,
+    /// Publishes what is exposed, at ports that netd picks.
+    #[serde(default)]
+    pub publish_all: bool,
+    /// Forwards packets between its networks.
+    #[serde(default)]
+    pub router: bool,
     #[serde(default)]
     pub dns: Vec<IpAddr>,
     /// Empty: those of the host.

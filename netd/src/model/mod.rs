@@ -4,8 +4,11 @@
 //! intent changes, and it either does all of a [`command::Command`] or refuses it.
 
 pub mod apply;
+pub mod attach;
 pub mod command;
+pub mod exposed;
 pub mod family;
+pub mod filter;
 pub mod ipam;
 pub mod mac;
 pub mod name;

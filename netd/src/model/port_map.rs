@@ -111,7 +111,7 @@ fn split_address(text: &str) -> Result<(Option<IpAddr>, &str), Reason> {
     }
 }
 
-fn parse_protocol(text: &str) -> Result<Protocol, Reason> {
+pub(super) fn parse_protocol(text: &str) -> Result<Protocol, Reason> {
     match text.to_ascii_lowercase().as_str() {
         "tcp" => Ok(Protocol::Tcp),
         "udp" => Ok(Protocol::Udp),
@@ -121,7 +121,7 @@ fn parse_protocol(text: &str) -> Result<Protocol, Reason> {
 }
 
 /// First port and count of `PORT` or `PORT-END`.
-fn parse_range(text: &str) -> Result<(u16, u16), Reason> {
+pub(super) fn parse_range(text: &str) -> Result<(u16, u16), Reason> {
     let Some((first, last)) = text.split_once('-') else { return Ok((parse_port(text)?, 1)) };
     let (first, last) = (parse_port(first)?, parse_port(last)?);
     match last.checked_sub(first) {

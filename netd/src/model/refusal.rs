@@ -5,7 +5,7 @@ use super::name::{NAME_SIZE_MAX, NameError};
 use super::node::Ipv6;
 use super::parent::LinkDriver;
 use super::prefix::Prefix;
-use super::state::{Mac, Protocol};
+use super::state::{Mac, NETWORKS_MAX, Protocol};
 use ipnetwork::IpNetwork;
 use netd_common::limits::BLOCKED_MAX;
 use std::fmt;
@@ -136,6 +136,48 @@ pub enum Refusal {
     #[error("network \"{network}\" is named twice; name it once")]
     NetworkTwice { network: String },
 
+    #[error("{option} is given twice for network \"{network}\"; give it once")]
+    OptionTwice { option: &'static str, network: String },
+
+    #[error("container \"{container}\" is on network \"{network}\" already; disconnect it first to join it otherwise")]
+    AlreadyConnected { container: String, network: String },
+
+    #[error("container \"{container}\" is not on network \"{network}\"; it is on {}", quoted(has))]
+    NotConnected { container: String, network: String, has: Vec<String> },
+
+    #[error(
+        "container \"{container}\" is on the host's own network, and joins and leaves no other; make it again with --network"
+    )]
+    OnHostNetwork { container: String },
+
+    #[error(
+        "container \"{container}\" has no network of its own, it shares the namespace of \"{other}\"; connect or \
+         disconnect that one"
+    )]
+    SharesNetworks { container: String, other: String },
+
+    #[error(
+        "\"{network}\" is no network to join or leave; it is for a container that is made with --network {network}"
+    )]
+    NotJoinable { network: String },
+
+    #[error(
+        "a container is on {NETWORKS_MAX} networks at most, and \"{container}\" would be on more; disconnect it from one"
+    )]
+    TooManyNetworks { container: String },
+
+    #[error(
+        "{option} has no place here: the container shares the namespace of \"{other}\", which has that; leave {option} \
+         out, or give it to \"{other}\""
+    )]
+    SharesNamespace { option: &'static str, other: String },
+
+    #[error("container \"{other}\" itself shares the namespace of \"{end}\"; use --network container:{end}")]
+    SharesSharer { other: String, end: String },
+
+    #[error("container \"{other}\" is on the host's own network; use --network host")]
+    SharesHost { other: String },
+
     #[error("network \"{network}\" cannot have IPv6: {why}")]
     Ipv6Unavailable { network: String, why: Ipv6 },
 
@@ -234,6 +276,16 @@ impl Refusal {
             Self::NeedsNetwork { .. } => "needs_network",
             Self::NetworkStandsAlone { .. } => "network_stands_alone",
             Self::NetworkTwice { .. } => "network_twice",
+            Self::OptionTwice { .. } => "option_twice",
+            Self::AlreadyConnected { .. } => "already_connected",
+            Self::NotConnected { .. } => "not_connected",
+            Self::OnHostNetwork { .. } => "on_host_network",
+            Self::SharesNetworks { .. } => "shares_networks",
+            Self::NotJoinable { .. } => "not_joinable",
+            Self::TooManyNetworks { .. } => "too_many_networks",
+            Self::SharesNamespace { .. } => "shares_namespace",
+            Self::SharesSharer { .. } => "shares_sharer",
+            Self::SharesHost { .. } => "shares_host",
             Self::Ipv6Unavailable { .. } => "ipv6_unavailable",
             Self::NoDriver { .. } => "no_driver",
             Self::NoParent { .. } => "no_parent",

@@ -1,5 +1,6 @@
 //! What does netd remember?
 
+use super::exposed::Exposed;
 use super::family::Family;
 pub use super::mac::Mac;
 use super::naming::{ExtraHost, ResolverOption, SearchDomain};
@@ -7,12 +8,15 @@ use super::parent::Parent;
 use super::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Bytes: the least that IPv6 allows (RFC 8200 section 5). Linux has no IPv6 on an interface that takes less.
 pub const MTU_MIN_V6: u32 = 1280;
+
+/// Networks that one container is on at most; a further one is refused. Each is an interface and a look at it.
+pub const NETWORKS_MAX: usize = 256;
 
 /// Prefix length of link-local IPv6 addresses (RFC 4291 section 2.5.6).
 const LINK_LOCAL_PREFIX: u8 = 64;
@@ -106,6 +110,15 @@ pub struct Container {
     pub mode: Mode,
     /// Somebody else's namespace that it lives in; none: netd makes one, named after the container.
     pub netns: Option<PathBuf>,
+    /// The container whose namespace it shares; only of mode [`Mode::Container`].
+    #[serde(default)]
+    pub shares: Option<Shared>,
+    /// Forwards packets between its networks, and so sends what is from others.
+    #[serde(default)]
+    pub router: bool,
+    /// The ports that it says it answers at.
+    #[serde(default)]
+    pub exposed: BTreeSet<Exposed>,
     pub hostname: String,
     /// Servers that what is asked for others is forwarded to; empty: the host's.
     pub dns: Vec<IpAddr>,
@@ -120,8 +133,16 @@ pub struct Container {
     pub labels: BTreeMap<String, String>,
     /// RFC 3339.
     pub created: jiff::Timestamp,
-    /// In the order of their interfaces: `eth0`, `eth1`, ….
+    /// In the order in which the networks were joined.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// The container whose namespace another shares: that one, and no later one of its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shared {
+    pub name: String,
+    pub id: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +151,8 @@ pub enum Mode {
     Bridge,
     Host,
     None,
+    /// In another container's namespace: see [`Container::shares`].
+    Container,
 }
 
 /// One container on one network.
@@ -148,6 +171,9 @@ pub struct Endpoint {
     pub ipv4: Option<IpNetwork>,
     pub ipv6: Option<IpNetwork>,
     pub aliases: Vec<String>,
+    /// Decides between networks that lead outside: see [`State::way_out`].
+    #[serde(default)]
+    pub gw_priority: i32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -187,6 +213,27 @@ impl Publish {
     #[must_use]
     pub fn leads_to(&self, container: &str, container_port: u16) -> bool {
         self.container == container && self.container_port == container_port
+    }
+}
+
+impl State {
+    /// The endpoint that has a container's default route of a family, with its address: of those that lead outside the one
+    /// with the highest priority, and of several the one that was joined first.
+    #[must_use]
+    pub fn way_out<'a>(&self, container: &'a Container, family: Family) -> Option<(&'a Endpoint, IpAddr)> {
+        let outside = |endpoint: &&Endpoint| self.networks.get(&endpoint.network).is_some_and(Network::is_outside);
+        let leading = container.endpoints.iter().filter(outside);
+        // Backwards, since of several that are equal the last counts as the greatest.
+        leading
+            .rev()
+            .filter_map(|endpoint| Some((endpoint, endpoint.address(family)?)))
+            .max_by_key(|(endpoint, _)| endpoint.gw_priority)
+    }
+
+    /// The container whose namespace another shares, while that lives.
+    #[must_use]
+    pub fn shared(&self, shared: &Shared) -> Option<&Container> {
+        self.containers.get(&shared.name).filter(|container| container.id == shared.id)
     }
 }
 

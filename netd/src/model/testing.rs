@@ -1,5 +1,6 @@
 //! What do tests ask for?
 
+use super::attach::Attach;
 use super::command::{Command, ContainerSpec, Context, NamespaceAt, NetworkSpec, Unblock, Unpublish};
 use super::prefix::Prefix;
 use super::state::State;
@@ -51,6 +52,9 @@ pub fn container(name: &str) -> ContainerSpec {
         hostname: None,
         netns: None,
         publish: Vec::new(),
+        expose: Vec::new(),
+        publish_all: false,
+        router: false,
         dns: Vec::new(),
         dns_search: Vec::new(),
         dns_options: Vec::new(),
@@ -152,6 +156,7 @@ pub fn any_command() -> impl Strategy<Value = Command> {
         (name(), prop::collection::vec(net(), 0..3), any::<Option<u8>>(), prop::collection::vec(spec(), 0..2))
             .prop_map(|(name, networks, ip, publish)| {
                 let ip = ip.map(|last| IpAddr::from([10, 208, 0, last % 8]));
+                let networks = networks.iter().map(|network| network.as_str().into()).collect();
                 Command::CreateContainer(ContainerSpec { networks, ip, publish, ..container(&name) })
             }),
         prop::collection::vec(name(), 1..3).prop_map(Command::RemoveContainers),
@@ -160,6 +165,15 @@ pub fn any_command() -> impl Strategy<Value = Command> {
             Command::CreateNetwork(NetworkSpec { subnets, ipv6, internal, ..network(&name) })
         }),
         net().prop_map(|name| Command::RemoveNetworks(vec![name])),
+        Just(Command::PruneNetworks(Vec::new())),
+        (name(), net(), -1..2_i32).prop_map(|(container, network, gw_priority)| {
+            Command::Connect { container, attach: Attach { gw_priority, ..Attach::to(&network) } }
+        }),
+        (name(), net()).prop_map(|(container, network)| Command::Disconnect { container, network }),
+        (name(), name()).prop_map(|(name, other)| {
+            let networks = vec![Attach::to(&format!("container:{other}"))];
+            Command::CreateContainer(ContainerSpec { networks, ..container(&name) })
+        }),
         (name(), prop::collection::vec(spec(), 1..3), prop::collection::btree_set(prefix(), 0..3))
             .prop_map(|(container, ports, allow)| Command::Publish { container, ports, allow }),
         prop::collection::btree_set(prefix(), 0..3).prop_map(Command::Block),

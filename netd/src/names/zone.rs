@@ -208,6 +208,7 @@ impl Holders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::attach::Attach;
     use crate::model::command::{Command, ContainerSpec, NetworkSpec};
     use crate::model::testing::{container, context, network};
 
@@ -215,7 +216,7 @@ mod tests {
     fn zone() -> Zone {
         let mut state = State::default();
         let spec = |name: &str, networks: &[&str]| ContainerSpec {
-            networks: networks.iter().map(|&name| name.to_owned()).collect(),
+            networks: networks.iter().copied().map(Attach::to).collect(),
             ..container(name)
         };
         let subnets = |name: &str, subnets: &[&str]| {

@@ -2,14 +2,14 @@
 
 use super::op::SOCK_ADDR_PROGRAMS;
 use super::pool::{Pool, options_of};
-use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkKind, Port, Route, Target, Vlan};
+use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkKind, Port, Route, Sandbox, Target, Vlan};
 use crate::model::family::Family;
 use crate::model::node::NodeFacts;
 use crate::model::parent::{IpvlanMode, Parent, Wire};
 use crate::model::state::{Container, Driver, Endpoint, Mode, Network, Protocol, PublishKey, State};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
-use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, PoolKey, UNMASQUERADED};
+use netd_common::endpoint::{EndpointKey, INTERNAL, ISOLATED, PoolKey, ROUTER, UNMASQUERADED};
 use netd_common::publish::{self, Publish};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -114,29 +114,24 @@ fn lower_options(target: &mut Target, network: &Network, facts: &NodeFacts) -> P
 fn lower_container(target: &mut Target, container: &Container, around: &Surroundings<'_>) {
     match container.mode {
         Mode::Bridge | Mode::None => {}
-        Mode::Host => return,
+        Mode::Host | Mode::Container => return,
     }
     let namespace = namespace(container, around.netns_dir);
     if container.netns.is_none() {
-        target.namespaces.insert(namespace.clone());
+        let sandbox = Sandbox { owner: container.id.clone(), forwards: container.router };
+        target.namespaces.insert(namespace.clone(), sandbox);
     }
     if !container.endpoints.is_empty() {
         target.names.insert(namespace.clone());
     }
-    // One default route of each family, however many networks: over the first that leads outside.
-    let way_out = |family: Family| {
-        let leads_outside = |endpoint: &&Endpoint| {
-            around.state.networks.get(&endpoint.network).is_some_and(Network::is_outside)
-                && endpoint.address(family).is_some()
-        };
-        container.endpoints.iter().find(leads_outside).map(|endpoint| endpoint.number)
-    };
+    // One default route of each family, however many networks.
+    let way_out = |family| around.state.way_out(container, family).map(|(endpoint, _)| endpoint.number);
     let ways_out = Family::BOTH.map(|family| (family, way_out(family)));
     for endpoint in &container.endpoints {
         let Some(network) = around.state.networks.get(&endpoint.network) else { continue };
         let out = ways_out.iter().filter(|(_, number)| *number == Some(endpoint.number)).map(|(family, _)| *family);
         let pool = around.pools.get(&network.number).copied().unwrap_or_default();
-        let plug = Plug { endpoint, network, way_out: out.collect(), pool };
+        let plug = Plug { endpoint, network, way_out: out.collect(), pool, router: container.router };
         match &network.parent {
             Some(parent) => lower_on_parent(target, &plug, namespace.clone(), parent, around.facts),
             None => lower_endpoint(target, &plug, namespace.clone(), network.mtu(around.mtu, None)),
@@ -157,6 +152,8 @@ struct Plug<'a> {
     /// The families whose default route is over it.
     way_out: BTreeSet<Family>,
     pool: PoolSizes,
+    /// The container forwards packets.
+    router: bool,
 }
 
 impl Plug<'_> {
@@ -179,6 +176,7 @@ impl Plug<'_> {
         flag(self.network.internal, INTERNAL)
             | flag(!self.network.icc, ISOLATED)
             | flag(!self.network.masquerade, UNMASQUERADED)
+            | flag(self.router, ROUTER)
     }
 }
 
@@ -308,13 +306,16 @@ mod tests {
     }
 
     fn on(name: &str, networks: &[&str]) -> ContainerSpec {
-        ContainerSpec { networks: networks.iter().map(|&n| n.to_owned()).collect(), ..container(name) }
+        ContainerSpec { networks: networks.iter().map(|&n| n.into()).collect(), ..container(name) }
     }
 
     #[test]
     fn a_container_on_the_bridge_is_a_link_with_all_its_entries() {
         let target = lowered(&[publish("web", &["8080:80", "127.0.0.1:53:53/udp"])]);
-        assert_eq!(target.namespaces, ["client", "web"].map(|n| Path::new("/run/netns").join(n)).into());
+        assert_eq!(
+            target.namespaces.keys().cloned().collect::<Vec<_>>(),
+            ["client", "web"].map(|n| Path::new("/run/netns").join(n))
+        );
         let gateway: IpAddr = "10.208.0.1".parse().unwrap();
         let web: IpAddr = "10.208.0.2".parse().unwrap();
         let mac = [0x02, 0x42, 10, 208, 0, 2];
@@ -368,7 +369,7 @@ mod tests {
             ]
         );
         assert!(target.local_addresses.contains(&gateway.into()) && target.local_addresses.len() == 3);
-        assert_eq!(target.names, target.namespaces, "each has a name server");
+        assert!(target.names.iter().eq(target.namespaces.keys()), "each has a name server");
         let expected = 2 + 2 + SOCK_ADDR_PROGRAMS.len();
         assert_eq!(target.attachments.len(), expected, "two links, two hooks of the uplink, the cgroup's");
     }
@@ -415,7 +416,7 @@ mod tests {
         assert_eq!(cache.default_routes, [Ipv4Addr::UNSPECIFIED.into()].into(), "over the link itself");
         // All else is what it was.
         let rest = |target: Target| Target {
-            namespaces: BTreeSet::new(),
+            namespaces: BTreeMap::new(),
             names: BTreeSet::new(),
             links: BTreeMap::new(),
             vlans: BTreeMap::new(),
@@ -571,6 +572,9 @@ mod tests {
         assert_eq!(target.links.len(), 3);
         assert_eq!(target.links["nd3"].namespace, Path::new("/run/theirs"));
         assert_eq!(target.names, ["/run/netns/client", "/run/netns/web", "/run/theirs"].map(PathBuf::from).into());
-        assert_eq!(target.namespaces, ["alone", "client", "web"].map(|n| Path::new("/run/netns").join(n)).into());
+        assert_eq!(
+            target.namespaces.keys().cloned().collect::<Vec<_>>(),
+            ["alone", "client", "web"].map(|n| Path::new("/run/netns").join(n))
+        );
     }
 }

@@ -13,3 +13,4 @@ pub mod pool;
 pub mod run;
 pub mod status;
 pub mod target;
+pub mod unmet;

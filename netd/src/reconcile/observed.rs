@@ -52,7 +52,7 @@ impl Observed {
             Op::DeleteVlan(name) => delete_vlan(now, name),
             Op::SetVlan(name, vlan) => drop(now.vlans.insert(name.clone(), vlan.clone())),
             Op::DeleteNamespace(path) => delete_namespace(now, path),
-            Op::CreateNamespace(path) => drop(now.namespaces.insert(path.clone())),
+            Op::CreateNamespace(path, sandbox) => drop(now.namespaces.insert(path.clone(), sandbox.clone())),
             Op::CreateLink(name, link) => {
                 let mut bare = link.clone();
                 bare.addresses.clear();

@@ -1,6 +1,6 @@
 //! What single steps take the kernel from what it holds to what it should hold?
 
-use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route, Vlan};
+use super::target::{Attachment, EndpointEntry, FdbEntry, Link, LinkName, Port, Route, Sandbox, Vlan};
 use crate::model::prefix::Prefixes;
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
@@ -30,7 +30,7 @@ pub enum Op {
     /// Takes away a VLAN sub-interface that netd made, and with it what stands on it.
     DeleteVlan(LinkName),
     DeleteNamespace(PathBuf),
-    CreateNamespace(PathBuf),
+    CreateNamespace(PathBuf, Sandbox),
     /// Make the VLAN sub-interface, or bring the one that netd made to this.
     SetVlan(LinkName, Vlan),
     /// Make the interface in the namespace, with what belongs to it on the host; a [`Self::ConfigureLink`] always follows.
@@ -116,7 +116,7 @@ impl Op {
             | Self::DeleteLink(_)
             | Self::DeleteVlan(_)
             | Self::DeleteNamespace(_) => Phase::DeleteLink,
-            Self::CreateNamespace(_) | Self::SetVlan(..) | Self::CreateLink(..) => Phase::CreateLink,
+            Self::CreateNamespace(..) | Self::SetVlan(..) | Self::CreateLink(..) => Phase::CreateLink,
             Self::ConfigureLink(..) | Self::AddGateway(_) | Self::SetRoute(..) => Phase::Configure,
             Self::SetTimeouts(..) | Self::SetPooled(..) => Phase::Provide,
             Self::SetPort(..) | Self::Attach(_) => Phase::Attach,

@@ -39,6 +39,7 @@ fn reason(parent: &Parent) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::attach::Attach;
     use crate::model::command::{Command, ContainerSpec};
     use crate::model::state::Driver;
     use crate::model::testing::{container, context, facts, on_parent, state};
@@ -47,7 +48,7 @@ mod tests {
     fn who_lacks_its_parent_is_told_until_it_is_there() {
         let mut state = state();
         let lan = on_parent("lan", Driver::Macvlan, "lan0.20", "10.9.0.0/24", &[]);
-        let on_lan = ContainerSpec { networks: vec!["lan".to_owned()], ..container("db") };
+        let on_lan = ContainerSpec { networks: vec![Attach::to("lan")], ..container("db") };
         for command in [Command::CreateNetwork(lan), Command::CreateContainer(on_lan)] {
             state.apply(&command, &context()).unwrap();
         }

@@ -44,8 +44,7 @@ struct Links<'a> {
 impl<'a> Links<'a> {
     fn compare(target: &'a Target, now: &'a Target) -> Self {
         // A namespace that goes or comes is not the one that the link was seen in, even if the path is the same.
-        let stays =
-            |link: &Link| target.namespaces.contains(&link.namespace) == now.namespaces.contains(&link.namespace);
+        let stays = |link: &Link| target.namespaces.get(&link.namespace) == now.namespaces.get(&link.namespace);
         let goes = |name: &LinkName, vlan: &Vlan| {
             !target.vlans.get(name).is_some_and(|wanted| wanted.of == vlan.of && wanted.id == vlan.id)
         };
@@ -140,11 +139,14 @@ fn take_down(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>
     ops.extend(now.gateways.difference(&target.gateways).map(|&gateway| Op::DeleteGateway(gateway)));
     ops.extend(links.deleted.iter().map(|&name| Op::DeleteLink(name.to_owned())));
     ops.extend(links.vlans.iter().map(|&name| Op::DeleteVlan(name.to_owned())));
-    ops.extend(now.namespaces.difference(&target.namespaces).cloned().map(Op::DeleteNamespace));
+    // One of another container goes, too, and another is made at its path.
+    let stale = now.namespaces.iter().filter(|&(path, sandbox)| target.namespaces.get(path) != Some(sandbox));
+    ops.extend(stale.map(|(path, _)| Op::DeleteNamespace(path.clone())));
 }
 
 fn set_up(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Links<'_>) {
-    ops.extend(target.namespaces.difference(&now.namespaces).cloned().map(Op::CreateNamespace));
+    let missing = upserted(&target.namespaces, &now.namespaces, |_, _| false);
+    ops.extend(missing.map(|(path, sandbox)| Op::CreateNamespace(path.clone(), sandbox.clone())));
     let vlans = upserted(&target.vlans, &now.vlans, |_, _| false);
     ops.extend(vlans.map(|(name, vlan)| Op::SetVlan(name.clone(), vlan.clone())));
     let created = target.links.iter().filter(|(name, _)| links.created.contains(name.as_str()));
@@ -173,7 +175,7 @@ fn upsert_entries(ops: &mut Vec<Op>, target: &Target, now: &Target, links: &Link
     let uplinks = upserted(&target.uplinks, &now.uplinks, |_, _| false);
     ops.extend(uplinks.map(|(name, gateway)| Op::SetUplink(name.clone(), *gateway)));
     // One that listens in a namespace of the same path that is gone does not listen in the new one.
-    let is_other = |path: &PathBuf| target.namespaces.contains(path) != now.namespaces.contains(path);
+    let is_other = |path: &PathBuf| target.namespaces.get(path) != now.namespaces.get(path);
     let deaf = target.names.iter().filter(|path| !now.names.contains(*path) || is_other(path));
     ops.extend(deaf.cloned().map(Op::OpenNames));
     ops.extend(target.local_addresses.difference(&now.local_addresses).map(|&address| Op::SetLocalAddress(address)));

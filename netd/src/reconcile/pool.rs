@@ -23,9 +23,12 @@ pub struct Pool {
 impl Pool {
     #[must_use]
     pub fn of(options: &NetworkOptions, facts: &NodeFacts) -> Self {
+        let mut pool = Self::default();
+        if options.snat_pool.is_empty() {
+            return pool;
+        }
         let own: BTreeSet<IpAddr> =
             facts.uplinks.values().flat_map(|uplink| uplink.addresses.iter().copied()).collect();
-        let mut pool = Self::default();
         for address in &options.snat_pool {
             match address {
                 address if !own.contains(address) => pool.missing.push(*address),
@@ -47,7 +50,8 @@ pub fn options_of(network: &Network) -> NetworkOptions {
 /// The networks that do not get all they asked for, and why.
 #[must_use]
 pub fn unmet(state: &State, facts: &NodeFacts) -> BTreeMap<Object, String> {
-    let pooled = state.networks.values().map(|network| (network, Pool::of(&options_of(network), facts)));
+    let asking = state.networks.values().filter(|network| !network.options.is_empty());
+    let pooled = asking.map(|network| (network, Pool::of(&options_of(network), facts)));
     let lacking = pooled.filter(|(_, pool)| !pool.missing.is_empty());
     lacking.map(|(network, pool)| (Object::Network(network.name.clone()), reason(&pool))).collect()
 }

@@ -3,7 +3,7 @@
 use super::lower::namespace;
 use super::op::Op;
 use super::target::{Attachment, Route};
-use crate::model::state::{Protocol, PublishKey, State};
+use crate::model::state::{Mode, Protocol, PublishKey, State};
 use ipnetwork::IpNetwork;
 use netd_common::endpoint::{EndpointKey, PoolKey};
 use netd_common::publish;
@@ -75,7 +75,9 @@ impl Owners {
         }
         for container in state.containers.values() {
             let name = || container.name.clone();
-            owners.namespaces.insert(namespace(container, netns_dir), name());
+            if matches!(container.mode, Mode::Bridge | Mode::None) {
+                owners.namespaces.insert(namespace(container, netns_dir), name());
+            }
             for endpoint in &container.endpoints {
                 owners.links.insert(endpoint.host_interface.clone(), name());
                 let Some(network) = state.networks.get(&endpoint.network) else { continue };
@@ -112,7 +114,7 @@ impl Owners {
             | Op::ConfigureLink(link, _)
             | Op::SetRoute(_, Route::Endpoint { link, .. }) => container(self.links.get(link)),
             Op::RemoveFdb(network, mac) | Op::SetFdb(network, mac, _) => container(self.macs.get(&(*network, *mac))),
-            Op::CreateNamespace(path) | Op::DeleteNamespace(path) | Op::OpenNames(path) | Op::CloseNames(path) => {
+            Op::CreateNamespace(path, _) | Op::DeleteNamespace(path) | Op::OpenNames(path) | Op::CloseNames(path) => {
                 container(self.namespaces.get(path))
             }
             Op::DeleteRoute(prefix) | Op::SetRoute(prefix, Route::Unreachable) => self.prefixes.get(prefix).cloned(),

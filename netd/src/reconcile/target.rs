@@ -22,7 +22,7 @@ pub type LinkName = String;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// Namespaces that netd makes, by path (`/run/netns/NAME`).
-    pub namespaces: BTreeSet<PathBuf>,
+    pub namespaces: BTreeMap<PathBuf, Sandbox>,
     /// VLAN sub-interfaces that netd makes, by name.
     pub vlans: BTreeMap<LinkName, Vlan>,
     /// What containers have for interfaces: veth pairs, by the name of the host side; and those on the wire of a parent, which
@@ -54,6 +54,15 @@ pub struct Target {
     pub snat_pools: BTreeMap<PoolKey, Addr>,
     /// Namespaces in which netd listens as the name server of their containers, by path.
     pub names: BTreeSet<PathBuf>,
+}
+
+/// A namespace that netd makes. It cannot become another container's, nor be set otherwise: it is made again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Identifier of the container.
+    pub owner: String,
+    /// Whether its stack forwards packets. Set when it is made; what the container sets later is its own business.
+    pub forwards: bool,
 }
 
 /// A VLAN sub-interface of the host.

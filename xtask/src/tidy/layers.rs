@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
         "reconcile::op",
         "reconcile::parent",
         "reconcile::pool",
+        "reconcile::unmet",
         "reconcile::target",
         "reconcile::observed",
         "reconcile::status",

@@ -12,6 +12,7 @@ mod malformed;
 mod ndp;
 mod outside;
 mod published;
+mod sources;
 mod switching;
 mod through;
 
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Case> {
         errors::cases(),
         answers::cases(),
         fragments::cases(),
+        sources::cases(),
     ];
     files.into_iter().flatten().chain(more.into_iter().flatten()).collect()
 }

@@ -125,8 +125,6 @@ fn only_of_v4() -> Vec<Case> {
         Case::new("broadcast goes to the other members, and is not routed")
             .floods(FROM_WEB, Ip { to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b"x"), &[&DB])
             .drops(FROM_WEB, WEB.to([255; 4]).udp(1, 2, b""), DropReason::Multicast),
-        Case::new("a question for an address by DHCP")
-            .drops(FROM_WEB, Ip { from: Addr::ANY_V4, to_mac: [0xff; 6], ..WEB.to([255; 4]) }.udp(68, 67, b""), DropReason::SpoofedSource),
         Case::new("every loopback destination stays in the container")
             .drops(FROM_WEB, WEB.to([127, 9, 9, 9]).tcp(1, 53, SYN, b""), DropReason::LoopbackOnWire),
     ]

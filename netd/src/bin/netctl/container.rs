@@ -7,12 +7,15 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use ipnetwork::IpNetwork;
 use netd::api::client::{Client, escaped};
-use netd::api::containers::Names;
+use netd::api::containers::{Names, Narrowing};
 use netd::api::records::{
     ContainerPublishRecord, ContainerRecord, EndpointRecord, Health, PublishRecord, RemovedRecord,
 };
 use netd::kernel::netns;
+use netd::model::attach::Attach;
 use netd::model::command::ContainerSpec;
+use netd::model::exposed::Exposed;
+use netd::model::filter::Filter;
 use netd::model::naming::{ExtraHost, ResolverOption, SearchDomain};
 use netd::model::port_map::PortMap;
 use netd::model::state::{Mac, Mode};
@@ -41,26 +44,31 @@ pub enum Verb {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Remove containers whose own namespace, given by --netns, is gone
-    Prune,
+    /// Remove containers whose namespace is gone: one given by --netns, or that of another container
+    Prune {
+        /// Only those: label=K, label=K=V, label!=K, until=24h or until=TIME (made before that); all of them must hold
+        #[arg(long = "filter", value_name = "FILTER")]
+        filters: Vec<Filter>,
+    },
 }
 
 #[derive(Args)]
 pub struct Create {
     name: String,
-    /// A network's name, `host` or `none` [default: bridge]
-    #[arg(long = "network", value_name = "NET")]
-    networks: Vec<String>,
-    /// IPv4 address on the network [default: the next free one]
+    /// A network's name; name=NET,ip=IP,ip6=IP,mac=MAC,alias=A,gw-priority=N; `host`, `none` or container:OTHER; repeatable
+    /// [default: bridge]
+    #[arg(long = "network", value_name = "NET", value_parser = str::parse::<Attach>)]
+    networks: Vec<Attach>,
+    /// IPv4 address on the first network [default: the next free one]
     #[arg(long)]
     ip: Option<IpAddr>,
-    /// IPv6 address on the network [default: the next free one, if the network has IPv6]
+    /// IPv6 address on the first network [default: the next free one, if the network has IPv6]
     #[arg(long)]
     ip6: Option<IpAddr>,
-    /// MAC address [default: made of the address]
+    /// MAC address on the first network [default: made of the address]
     #[arg(long)]
     mac: Option<Mac>,
-    /// Another name on the network; repeatable
+    /// Another name on its networks; repeatable
     #[arg(long = "alias", value_name = "ALIAS")]
     aliases: Vec<String>,
     /// Its own name for itself [default: NAME]
@@ -71,6 +79,15 @@ pub struct Create {
     netns: Option<PathBuf>,
     #[arg(short, long, value_name = "SPEC", help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp|/sctp]; repeatable")]
     publish: Vec<PortMap>,
+    /// A port that it answers at: PORT[-END][/tcp|/udp]; repeatable
+    #[arg(long, value_name = "PORT")]
+    expose: Vec<Exposed>,
+    /// Publish what is exposed, at ports that netd picks and prints
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+    /// It forwards packets between its networks
+    #[arg(long)]
+    router: bool,
     /// Name server for names that are not of its networks [default: those of this host]; repeatable
     #[arg(long, value_name = "IP")]
     dns: Vec<IpAddr>,
@@ -115,6 +132,9 @@ impl Create {
             // netd has another working directory.
             netns: self.netns.map(std::path::absolute).transpose()?,
             publish: self.publish,
+            expose: self.expose,
+            publish_all: self.publish_all,
+            router: self.router,
             dns: self.dns,
             dns_search: self.dns_search,
             dns_options: self.dns_options,
@@ -149,8 +169,9 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
             }
             output::json(&records)?;
         }
-        Verb::Prune => {
-            let record: RemovedRecord = client.change(Method::POST, "/v1/containers:prune", &()).await?;
+        Verb::Prune { filters } => {
+            let record: RemovedRecord =
+                client.change(Method::POST, "/v1/containers:prune", &Narrowing { filters }).await?;
             out.changed(&record, record.removed.clone())?;
         }
     }
@@ -168,6 +189,7 @@ fn row(record: &ContainerRecord) -> [String; 7] {
     let network = match record.mode {
         Mode::Host => "host".to_owned(),
         Mode::None => "none".to_owned(),
+        Mode::Container => format!("container:{}", record.shares.as_deref().unwrap_or_default()),
         Mode::Bridge => joined(record.endpoints.iter().map(|endpoint| endpoint.network.clone()).collect()),
     };
     let addresses = |of: fn(&EndpointRecord) -> Option<IpNetwork>| {
@@ -190,9 +212,8 @@ fn or_dash(text: &str) -> String {
 
 /// A container is as well as the least well of its parts.
 fn health(record: &ContainerRecord) -> Health {
-    let endpoints = record.endpoints.iter().map(|endpoint| endpoint.status);
-    let all = endpoints.chain(record.publishes.iter().map(|publish| publish.status));
-    all.max().unwrap_or(Health::Ready)
+    let publishes = record.publishes.iter().map(|publish| publish.status);
+    publishes.fold(record.status, Health::max)
 }
 
 /// A command and the place where it runs.
@@ -204,6 +225,10 @@ pub struct Prepared {
 
 pub async fn prepare(exec: Exec, client: &Client) -> Result<Prepared, Failure> {
     let record: ContainerRecord = client.read(&format!("/v1/containers/{}", escaped(&exec.name))).await?;
+    if record.netns.as_os_str().is_empty() {
+        let message = format!("container \"{}\" has no namespace any more; see \"netctl status\"", exec.name);
+        return Err(Failure::Exec { code: 1, message });
+    }
     if !record.netns.exists() {
         let message = format!(
             "the namespace {} of container \"{}\" is not there; see \"netctl status\"",
@@ -220,7 +245,7 @@ pub async fn prepare(exec: Exec, client: &Client) -> Result<Prepared, Failure> {
     let binds = binds.into_iter().filter_map(|(shown, place)| Some((shown?, PathBuf::from(place)))).collect();
     let hostname = match record.mode {
         Mode::Host => None,
-        Mode::Bridge | Mode::None => Some(record.hostname),
+        Mode::Bridge | Mode::None | Mode::Container => Some(record.hostname),
     };
     Ok(Prepared { netns: record.netns, files: netns::Files { binds, hostname }, command: exec.command })
 }

@@ -6,10 +6,12 @@ use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use ipnetwork::IpNetwork;
 use netd::api::client::{Client, escaped};
-use netd::api::containers::Names;
-use netd::api::records::{NetworkRecord, RemovedRecord};
+use netd::api::containers::{Names, Narrowing};
+use netd::api::networks::ConnectRequest;
+use netd::api::records::{ContainerRecord, NetworkRecord, RemovedRecord};
 use netd::model::command::NetworkSpec;
-use netd::model::state::Driver;
+use netd::model::filter::Filter;
+use netd::model::state::{Driver, Mac};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -23,11 +25,29 @@ pub enum Verb {
         names: Vec<String>,
     },
     /// List networks
-    Ls,
+    Ls {
+        /// Only those: name=TEXT (a part of the name), driver=DRIVER, label=K or label=K=V; all of them must hold
+        #[arg(long = "filter", value_name = "FILTER")]
+        filters: Vec<Shown>,
+    },
     /// Everything about networks, as JSON
     Inspect {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+    },
+    /// Remove all networks that no container is on
+    Prune {
+        /// Only those: label=K, label=K=V, label!=K, until=24h or until=TIME (made before that); all of them must hold
+        #[arg(long = "filter", value_name = "FILTER")]
+        filters: Vec<Filter>,
+    },
+    /// Plug a container into a network, while it runs
+    Connect(Box<Connect>),
+    /// Take a container off a network, while it runs
+    Disconnect {
+        #[arg(value_name = "NET")]
+        network: String,
+        container: String,
     },
 }
 
@@ -86,6 +106,61 @@ pub struct Create {
     options: Vec<(String, String)>,
 }
 
+#[derive(Args)]
+pub struct Connect {
+    #[arg(value_name = "NET")]
+    network: String,
+    container: String,
+    /// IPv4 address on the network [default: the next free one]
+    #[arg(long)]
+    ip: Option<IpAddr>,
+    /// IPv6 address on the network [default: the next free one, if the network has IPv6]
+    #[arg(long)]
+    ip6: Option<IpAddr>,
+    /// MAC address [default: made of the address]
+    #[arg(long)]
+    mac: Option<Mac>,
+    /// Another name on the network; repeatable
+    #[arg(long = "alias", value_name = "ALIAS")]
+    aliases: Vec<String>,
+    /// Of the networks that lead outside, the one with the highest has the default route; of several, the one that was
+    /// joined first
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    gw_priority: i32,
+}
+
+/// What `network ls` is narrowed by.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    Name(String),
+    Driver(String),
+    Label(Filter),
+}
+
+impl FromStr for Shown {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("name", part)) => Ok(Self::Name(part.to_owned())),
+            Some(("driver", driver)) => Ok(Self::Driver(driver.to_owned())),
+            Some(("label" | "label!", _)) => text.parse().map(Self::Label),
+            Some(_) | None => Err(format!("\"{text}\" is not a filter; write name=TEXT, driver=DRIVER or label=K[=V]")),
+        }
+    }
+}
+
+impl Shown {
+    fn holds(&self, record: &NetworkRecord) -> bool {
+        match self {
+            Self::Name(part) => record.name.contains(part),
+            Self::Driver(driver) => driver_name(record.driver) == driver,
+            // No label is about time.
+            Self::Label(label) => label.holds(&record.labels, record.created, record.created),
+        }
+    }
+}
+
 impl Create {
     fn spec(self) -> NetworkSpec {
         let driver = match self.driver {
@@ -131,8 +206,9 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
             let record: RemovedRecord = client.change(Method::POST, "/v1/networks:remove", &Names { names }).await?;
             out.changed(&record, record.removed.clone())?;
         }
-        Verb::Ls => {
-            let records: Vec<NetworkRecord> = client.read("/v1/networks").await?;
+        Verb::Ls { filters } => {
+            let mut records: Vec<NetworkRecord> = client.read("/v1/networks").await?;
+            records.retain(|record| filters.iter().all(|filter| filter.holds(record)));
             let columns = [
                 Column::Text("NAME"),
                 Column::Text("DRIVER"),
@@ -150,19 +226,39 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
             }
             output::json(&records)?;
         }
+        Verb::Prune { filters } => {
+            let record: RemovedRecord =
+                client.change(Method::POST, "/v1/networks:prune", &Narrowing { filters }).await?;
+            out.changed(&record, record.removed.clone())?;
+        }
+        Verb::Connect(connect) => {
+            let Connect { network, container, ip, ip6, mac, aliases, gw_priority } = *connect;
+            let request = ConnectRequest { container, ip, ip6, mac, aliases, gw_priority };
+            let path = format!("/v1/networks/{}/containers", escaped(&network));
+            let record: ContainerRecord = client.change(Method::POST, &path, &request).await?;
+            out.changed(&record, [])?;
+        }
+        Verb::Disconnect { network, container } => {
+            let path = format!("/v1/networks/{}/containers/{}", escaped(&network), escaped(&container));
+            let record: ContainerRecord = client.change(Method::DELETE, &path, &()).await?;
+            out.changed(&record, [])?;
+        }
     }
     Ok(())
 }
 
-fn row(record: &NetworkRecord) -> [String; 6] {
-    let or_dash = |texts: Vec<String>| output::or_dash(Some(texts.join(", ")).filter(|text| !text.is_empty()));
-    let driver = match record.driver {
+const fn driver_name(driver: Driver) -> &'static str {
+    match driver {
         Driver::Bridge => "bridge",
         Driver::Macvlan => "macvlan",
         Driver::Ipvlan => "ipvlan",
         Driver::Host => "host",
         Driver::None => "none",
-    };
+    }
+}
+
+fn row(record: &NetworkRecord) -> [String; 6] {
+    let or_dash = |texts: Vec<String>| output::or_dash(Some(texts.join(", ")).filter(|text| !text.is_empty()));
     let is_bridge = record.driver == Driver::Bridge;
     let unusual = [
         ("internal", record.internal),
@@ -171,7 +267,7 @@ fn row(record: &NetworkRecord) -> [String; 6] {
     ];
     [
         record.name.clone(),
-        driver.to_owned(),
+        driver_name(record.driver).to_owned(),
         or_dash(record.subnets.iter().map(|subnet| subnet.subnet.to_string()).collect()),
         or_dash(record.subnets.iter().map(|subnet| subnet.gateway.to_string()).collect()),
         record.containers.len().to_string(),

@@ -155,6 +155,8 @@ fn line(record: &Record) -> String {
             netd::events::Kind::Failing | netd::events::Kind::Ready => format!("{object} {name}: "),
             netd::events::Kind::Created
             | netd::events::Kind::Removed
+            | netd::events::Kind::Connected
+            | netd::events::Kind::Disconnected
             | netd::events::Kind::Published
             | netd::events::Kind::Unpublished
             | netd::events::Kind::Blocked

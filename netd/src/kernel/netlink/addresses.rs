@@ -59,7 +59,7 @@ pub(super) async fn delete_gateway(host: &Connection, gateway: IpAddr) -> io::Re
     Ok(())
 }
 
-async fn remove(connection: &Connection, index: u32, address: IpNetwork) -> io::Result<()> {
+pub(super) async fn remove(connection: &Connection, index: u32, address: IpNetwork) -> io::Result<()> {
     let message = RouteNetlinkMessage::DelAddress(message(index, address));
     match connection.change(message).await {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => Ok(()),

@@ -8,6 +8,7 @@ mod addresses;
 mod connection;
 mod ipv6;
 mod links;
+mod loopback;
 pub(crate) mod message;
 mod notes;
 mod routes;
@@ -15,6 +16,7 @@ mod vlans;
 mod watch;
 mod wires;
 
+pub use loopback::Loopback;
 pub use message::PROTOCOL;
 pub use watch::Watch;
 
@@ -28,12 +30,13 @@ use ipnetwork::IpNetwork;
 use message::{Address, Device, LOOPBACK, RouteEntry};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::route::RouteMessage;
+use nix::errno::Errno;
 use notes::Notes;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::runtime::{Builder, Runtime};
 
 /// The links, routes and addresses of the namespace that this was opened in, which netd calls the host's.
@@ -86,6 +89,44 @@ impl Netlink {
             }
             Ok(())
         })
+    }
+
+    /// How the loopback device of the namespace at `path` is.
+    pub fn loopback(&self, path: &Path) -> io::Result<Loopback> {
+        let namespace = netns::open(path)?;
+        self.runtime.block_on(async {
+            let inside = Connection::inside(&[&namespace])?.pop().ok_or(Errno::ESRCH)?;
+            inside.run(async |inside| loopback::read(inside).await).await
+        })
+    }
+
+    /// Puts the loopback device of the namespace at `path` back to what it was.
+    pub fn put_loopback_back(&self, path: &Path, was: &Loopback) -> io::Result<()> {
+        let namespace = netns::open(path)?;
+        self.runtime.block_on(async {
+            let inside = Connection::inside(&[&namespace])?.pop().ok_or(Errno::ESRCH)?;
+            inside.run(async |inside| loopback::put_back(inside, &namespace, was).await).await
+        })
+    }
+
+    /// Whether the namespace at `path` has a default route of that family which is not netd's and would have to give way.
+    pub fn has_other_default(&self, path: &Path, is_ipv4: bool) -> io::Result<bool> {
+        let namespace = netns::open(path)?;
+        self.runtime.block_on(async {
+            let inside = Connection::inside(&[&namespace])?.pop().ok_or(Errno::ESRCH)?;
+            inside.run(async |inside| loopback::has_other_default(inside, is_ipv4).await).await
+        })
+    }
+
+    /// The path of the namespace that a container's link says it leads into, and whether no other link leads there.
+    pub fn leads_into(&self, name: &str) -> io::Result<Option<(PathBuf, bool)>> {
+        let devices: Vec<Device> = self.runtime.block_on(self.host.links())?.iter().map(Device::of).collect();
+        let ours: Vec<&Device> = devices.iter().filter(|device| device.is_ours()).collect();
+        let alias = ours.iter().find(|device| device.name == name).and_then(|device| device.alias.as_ref());
+        Ok(alias.map(|alias| {
+            let leading = ours.iter().filter(|device| device.alias.as_ref() == Some(alias)).count();
+            (PathBuf::from(alias), leading == 1)
+        }))
     }
 
     /// Fills in links, gateways and routes of `target`. Returns the name of every interface of the host, by index.

@@ -21,6 +21,11 @@ pub(super) const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFam
 /// The metric of an IPv6 route that was made with none (`IP6_RT_PRIO_USER`). IPv4 has 0.
 const METRIC_DEFAULT_V6: u32 = 1024;
 
+/// Where a route without a metric stands.
+pub(super) const fn metric_default(is_ipv4: bool) -> u32 {
+    if is_ipv4 { 0 } else { METRIC_DEFAULT_V6 }
+}
+
 pub(super) const fn protocol() -> RouteProtocol {
     RouteProtocol::Other(PROTOCOL)
 }
@@ -114,7 +119,7 @@ async fn replace(host: &Connection, prefix: IpNetwork, message: RouteMessage) ->
     match host.create(new.clone(), Existing::Refuse).await {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
             // Replacing takes whatever route stands first at this prefix, so it must be ours.
-            let metric = if prefix.is_ipv4() { 0 } else { METRIC_DEFAULT_V6 };
+            let metric = metric_default(prefix.is_ipv4());
             if ours_at(host, prefix).await?.iter().any(|route| route.metric == metric) {
                 return host.create(new, Existing::Replace).await;
             }

@@ -1,11 +1,12 @@
 //! Which namespaces did netd make?
 //!
-//! A note per namespace in a folder of the instance: the boot and the inode of the namespace. A namespace whose inode
+//! A note per namespace in a folder of the instance: the boot and the inode of the namespace, and what it was made for. A namespace whose inode
 //! differs is somebody else's, whatever its name, and is never deleted. The note is written before the namespace stands
 //! at its path, so that a crash between leaves no namespace that nobody owns.
 
 use super::{create, delete, is_absent, open};
-use std::collections::BTreeSet;
+use crate::reconcile::target::Sandbox;
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -20,22 +21,22 @@ pub struct Made {
 }
 
 impl Made {
-    /// The paths of all namespaces that stand and were made by this.
-    pub fn paths(&self) -> io::Result<BTreeSet<PathBuf>> {
-        let mut paths = BTreeSet::new();
+    /// All namespaces that stand and were made by this, by path.
+    pub fn paths(&self) -> io::Result<BTreeMap<PathBuf, Sandbox>> {
+        let mut paths = BTreeMap::new();
         for name in super::names(&self.notes)? {
             let path = self.netns.join(name);
-            if self.made(&path)? {
-                paths.insert(path);
+            if let Some(sandbox) = self.made(&path)? {
+                paths.insert(path, sandbox);
             }
         }
         Ok(paths)
     }
 
-    /// Makes the namespace at `path`, unless it stands already and is ours.
-    pub fn create(&self, path: &Path) -> io::Result<()> {
+    /// Makes the namespace at `path`, unless it stands already and is this one. Refused when it is another's.
+    pub fn create(&self, path: &Path, sandbox: &Sandbox) -> io::Result<()> {
         let note = self.note(path)?;
-        if self.made(path)? {
+        if self.made(path)?.as_ref() == Some(sandbox) {
             return Ok(());
         }
         let empty = path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == 0);
@@ -44,19 +45,21 @@ impl Made {
             std::fs::remove_file(path)?;
         }
         DirBuilder::new().recursive(true).mode(0o755).create(&self.notes)?;
-        create(path, |inode| std::fs::write(&note, identity(inode)?)).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                format!("{} exists, and netd did not make it; choose another name", path.display()),
-            ),
-            _ => error,
-        })
+        create(path, sandbox.forwards, |inode| std::fs::write(&note, text(&identity(inode)?, sandbox))).map_err(
+            |error| match error.kind() {
+                io::ErrorKind::AlreadyExists => io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("{} exists, and netd did not make it; choose another name", path.display()),
+                ),
+                _ => error,
+            },
+        )
     }
 
     /// Removes the namespace at `path`. No error when it is gone already; refused when it is not ours.
     pub fn delete(&self, path: &Path) -> io::Result<()> {
         let note = self.note(path)?;
-        if self.made(path)? {
+        if self.made(path)?.is_some() {
             delete(path)?;
         } else if path.symlink_metadata().is_ok() {
             return Err(io::Error::new(
@@ -70,11 +73,20 @@ impl Made {
         }
     }
 
-    fn made(&self, path: &Path) -> io::Result<bool> {
+    /// Whether the namespace at `path` stands and is ours.
+    pub fn is_made(&self, path: &Path) -> io::Result<bool> {
+        Ok(path.parent() == Some(&self.netns) && self.made(path)?.is_some())
+    }
+
+    /// What the namespace at `path` was made for, if it stands and is ours.
+    fn made(&self, path: &Path) -> io::Result<Option<Sandbox>> {
         let noted = std::fs::read_to_string(self.note(path)?);
         match noted.and_then(|noted| Ok((noted, open(path)?))) {
-            Ok((noted, namespace)) => Ok(noted == identity(namespace.metadata()?.ino())?),
-            Err(error) if is_absent(&error) => Ok(false),
+            Ok((noted, namespace)) => {
+                let identity = identity(namespace.metadata()?.ino())?;
+                Ok(noted.strip_prefix(&identity).map(sandbox))
+            }
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -92,7 +104,21 @@ impl Made {
 }
 
 /// Inodes of namespaces start anew with each boot.
-fn identity(inode: u64) -> io::Result<String> {
+pub(super) fn identity(inode: u64) -> io::Result<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(format!("{} {inode}\n", boot.trim()))
+}
+
+/// What follows the identity in a note.
+const FORWARDS: &str = "forwards";
+
+fn text(identity: &str, sandbox: &Sandbox) -> String {
+    let forwards = if sandbox.forwards { FORWARDS } else { "" };
+    format!("{identity}{}\n{forwards}\n", sandbox.owner)
+}
+
+fn sandbox(text: &str) -> Sandbox {
+    let mut lines = text.lines();
+    let owner = lines.next().unwrap_or_default().to_owned();
+    Sandbox { owner, forwards: lines.next() == Some(FORWARDS) }
 }

@@ -5,6 +5,7 @@
 //! namespace ends after it, so that none ever goes back to a pool in the wrong one.
 
 pub mod exec;
+pub mod lent;
 pub mod made;
 
 pub use exec::{Files, exec};
@@ -40,9 +41,12 @@ pub fn in_new<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Resul
 
 /// Makes a new, empty network namespace, kept by a bind mount at `path`. Refused when `path` exists.
 ///
+/// With `forwards`, its stack sends packets on between its interfaces; without, it does not, whatever it inherited: a new
+/// namespace begins with the settings of the host or of its maker (`net.core.devconf_inherit_init_net`).
+///
 /// `identified` is told the new namespace's inode before anything stands at `path`, so that a crash leaves nothing that
 /// cannot be recognised.
-pub fn create(path: &Path, identified: impl FnOnce(u64) -> io::Result<()> + Send) -> io::Result<()> {
+pub fn create(path: &Path, forwards: bool, identified: impl FnOnce(u64) -> io::Result<()> + Send) -> io::Result<()> {
     let folder = path.parent().ok_or(Errno::EINVAL)?;
     DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     let lock = Flock::lock(File::open(folder)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
@@ -53,6 +57,7 @@ pub fn create(path: &Path, identified: impl FnOnce(u64) -> io::Result<()> + Send
         if path.symlink_metadata().is_ok() {
             return Err(Errno::EEXIST.into());
         }
+        set_forwarding(forwards)?;
         identified(std::fs::metadata(OWN)?.ino())?;
         OpenOptions::new().write(true).create_new(true).mode(0o444).open(path)?;
         let mounted = mount(Some(OWN), path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
@@ -61,6 +66,23 @@ pub fn create(path: &Path, identified: impl FnOnce(u64) -> io::Result<()> + Send
         }
         Ok(mounted?)
     })?
+}
+
+/// In the namespace of this thread. The first file sets the others of IPv4, and the second those of IPv6.
+fn set_forwarding(forwards: bool) -> io::Result<()> {
+    for name in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let file = Path::new("/proc/sys/net").join(name);
+        let wanted = if forwards { "1" } else { "0" };
+        match std::fs::read_to_string(&file) {
+            Ok(has) if has.trim() == wanted => {}
+            Ok(_) => std::fs::write(&file, wanted)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}={wanted}: {error}", file.display())))?,
+            // A kernel without IPv6.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Unmounts and removes `path`. No error when it is gone already. The namespace itself lives on while a process or an

@@ -1,10 +1,13 @@
 //! How does a command change the state?
 //!
-//! One file per object: `network` with its `subnet`s and its `parent`, `container`, `publish` with what it may `overlap`, `block`. This one
+//! One file per object: `network` with its `subnet`s and its `parent`, `container`, its `endpoint`s and how they are
+//! `connect`ed, `publish` with what it may `overlap`, `block`. This one
 //! gives out identifiers and numbers.
 
 mod block;
+mod connect;
 mod container;
+mod endpoint;
 mod network;
 mod overlap;
 mod parent;
@@ -34,9 +37,12 @@ impl State {
             Command::InstallBuiltins => self.install_builtins(context)?,
             Command::CreateNetwork(spec) => self.create_network(spec, context)?,
             Command::RemoveNetworks(names) => self.remove_networks(names)?,
+            Command::PruneNetworks(filters) => self.prune_networks(filters, context),
             Command::CreateContainer(spec) => self.create_container(spec, context)?,
             Command::RemoveContainers(names) => self.remove_containers(names)?,
             Command::PruneContainers(names) => self.prune_containers(names),
+            Command::Connect { container, attach } => self.connect(container, attach)?,
+            Command::Disconnect { container, network } => self.disconnect(container, network)?,
             Command::Publish { container, ports, allow } => self.publish(container, ports, allow, context)?,
             Command::Unpublish { container, ports } => self.unpublish(container, ports)?,
             Command::Block(prefixes) => self.block(prefixes)?,

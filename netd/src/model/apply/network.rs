@@ -3,10 +3,11 @@
 use super::{Effect, check_name, identifier, take_number};
 use crate::model::command::{Context, NetworkSpec};
 use crate::model::family::Family;
+use crate::model::filter::Filter;
 use crate::model::options::NetworkOptions;
 use crate::model::refusal::{Kind, Refusal};
 use crate::model::state::{Driver, MTU_MIN_V6, Network, State};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 /// The network of containers that name none.
@@ -100,6 +101,23 @@ impl State {
         self.networks.retain(|name, _| !names.contains(name));
         Ok(if self.networks.len() == before { Effect::Unchanged } else { Effect::Changed })
     }
+
+    pub(super) fn prune_networks(&mut self, filters: &[Filter], context: &Context) -> Effect {
+        let used: BTreeSet<&String> = self
+            .containers
+            .values()
+            .flat_map(|container| &container.endpoints)
+            .map(|endpoint| &endpoint.network)
+            .collect();
+        let goes = |network: &Network| {
+            !is_builtin(&network.name)
+                && !used.contains(&network.name)
+                && filters.iter().all(|filter| filter.holds(&network.labels, network.created, context.now))
+        };
+        let before = self.networks.len();
+        self.networks.retain(|_, network| !goes(network));
+        if self.networks.len() == before { Effect::Unchanged } else { Effect::Changed }
+    }
 }
 
 /// The options are kept as they were given; what reads them later finds no fault in them.
@@ -120,4 +138,37 @@ fn is_builtin(name: &str) -> bool {
 
 pub(super) fn bad(spec: &NetworkSpec, what: String) -> Refusal {
     Refusal::BadNetwork { network: spec.name.clone(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::command::{Command, ContainerSpec};
+    use crate::model::testing::{container, context, network, state};
+
+    #[test]
+    fn networks_that_nobody_is_on_are_pruned_and_built_in_ones_never() {
+        let label = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let used = ContainerSpec { networks: vec!["used".into()], ..container("user") };
+        let mut state = state();
+        for command in [
+            Command::RemoveContainers(vec!["web".to_owned(), "client".to_owned()]),
+            Command::CreateNetwork(NetworkSpec { labels: label("tier", "front"), ..network("front") }),
+            Command::CreateNetwork(NetworkSpec { labels: label("tier", "back"), ..network("back") }),
+            Command::CreateNetwork(network("used")),
+            Command::CreateContainer(used),
+        ] {
+            state.apply(&command, &context()).unwrap();
+        }
+        let left = |filters: &[&str]| {
+            let filters = filters.iter().map(|text| text.parse().unwrap()).collect();
+            let mut state = state.clone();
+            state.apply(&Command::PruneNetworks(filters), &context()).unwrap();
+            state.networks.into_keys().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(left(&[]), "bridge host none used");
+        assert_eq!(left(&["label=tier=front"]), "back bridge host none used");
+        assert_eq!(left(&["label=tier", "label!=tier=front"]), "bridge front host none used");
+        assert_eq!(left(&["until=1h"]), "back bridge front host none used");
+    }
 }

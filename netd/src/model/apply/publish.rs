@@ -190,30 +190,26 @@ impl PublishKey {
 }
 
 impl Container {
-    /// Where a port leads that is published on an address of this family: the first endpoint which the outside can reach
-    /// and which has an address of the family. Without one of IPv6, an IPv6 address leads to IPv4, and the packets are
+    /// Where a port leads that is published on an address of this family: the endpoint that has the default route of the
+    /// family, since the answers leave by that. Without one of IPv6, an IPv6 address leads to IPv4, and the packets are
     /// translated.
     ///
     /// # Errors
     /// When there is none.
     pub fn answerer<'a>(&'a self, state: &'a State, family: Family) -> Result<(&'a Endpoint, IpAddr), Refusal> {
-        let outside = |endpoint: &&Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_outside);
         let published = |endpoint: &Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_published);
-        let find = |family| {
-            // The way out: what it answers leaves by that.
-            self.endpoints
-                .iter()
-                .filter(outside)
-                .find_map(|endpoint| Some((endpoint, endpoint.address(family)?)))
-                .filter(|(endpoint, _)| published(endpoint))
-        };
+        // What it answers leaves by the default route.
+        let find = |family| state.way_out(self, family).filter(|(endpoint, _)| published(endpoint));
         let found = match family {
             Family::V4 => find(Family::V4),
             Family::V6 => find(Family::V6).or_else(|| find(Family::V4)),
         };
+        let outside = |endpoint: &&Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_outside);
         let why = match self.mode {
             Mode::Host => "it is on the host's own network, where its ports answer already",
             Mode::None => "it is on no network",
+            Mode::Container => "it shares the namespace of another; publish the ports of that one",
+            Mode::Bridge if self.endpoints.is_empty() => "it is on no network",
             Mode::Bridge if self.endpoints.iter().all(|endpoint| outside(&endpoint) && !published(endpoint)) => {
                 "it is on the wire of an interface of the host, where its ports answer at its own address"
             }

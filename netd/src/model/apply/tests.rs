@@ -16,7 +16,7 @@ fn unpublish(name: &str, specs: &[&str]) -> Command {
 }
 
 fn on(name: &str, networks: &[&str]) -> ContainerSpec {
-    ContainerSpec { networks: networks.iter().map(|&n| n.to_owned()).collect(), ..container(name) }
+    ContainerSpec { networks: networks.iter().map(|&n| n.into()).collect(), ..container(name) }
 }
 
 fn names(names: &[&str]) -> Vec<String> {
@@ -164,10 +164,11 @@ fn containers_are_refused_with_exact_words() {
         ),
         (on("new", &["back", "back"]), "network_twice", "network \"back\" is named twice; name it once"),
         (
-            on("new", &["container:web"]),
-            "unsupported",
-            "network \"container:web\" is not supported: a container cannot share another's namespace; use a network",
+            on("new", &["container:web", "bridge"]),
+            "network_stands_alone",
+            "\"container:web\" stands alone: a container is either on it or on other networks",
         ),
+        (on("new", &["container:wbe"]), "unknown_container", "no container named \"wbe\"; did you mean \"web\"?"),
         (
             ip("10.209.0.2"),
             "address_outside",
@@ -890,8 +891,8 @@ fn assert_sound(state: &State) {
     assert_eq!(used, state.allow_lists.keys().copied().collect(), "the lists are those that ports name");
     assert!(state.allow_lists.iter().all(|(number, list)| *number < state.next_allow_list && !list.is_empty()));
     for (key, publish) in &state.publishes {
-        let family = if publish.ipv6 { Family::V6 } else { Family::of(key.host_ip) };
-        state.containers[&publish.container].answerer(state, family).unwrap();
+        let mode = state.containers[&publish.container].mode;
+        assert!(mode == Mode::Bridge, "a port of a container that can never have an address");
         for wildcard in ["0.0.0.0", "::"] {
             let wildcard = PublishKey { host_ip: wildcard.parse().unwrap(), ..*key };
             let Some(other) = state.publishes.get(&wildcard) else { continue };

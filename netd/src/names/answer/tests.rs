@@ -1,6 +1,7 @@
 //! What do clients read of the answers?
 
 use super::*;
+use crate::model::attach::Attach;
 use crate::model::command::{Command, ContainerSpec, NetworkSpec};
 use crate::model::state::State;
 use crate::model::testing::{container, context, network};
@@ -17,7 +18,7 @@ fn view(count: usize) -> Arc<View> {
     let six = NetworkSpec { subnets: vec!["fd00:6::/64".parse().unwrap()], ..network("six") };
     let four = NetworkSpec { subnets: vec!["10.4.0.0/24".parse().unwrap()], ..network("four") };
     let on = |name: &str, networks: &[&str]| ContainerSpec {
-        networks: networks.iter().map(|&name| name.to_owned()).collect(),
+        networks: networks.iter().copied().map(Attach::to).collect(),
         ..container(name)
     };
     let mut commands = vec![

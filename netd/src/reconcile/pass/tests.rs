@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernel::fake::{Fake, Faults, Leaves};
+use crate::model::attach::Attach;
 use crate::model::command::{Command, ContainerSpec, NetworkSpec, Unpublish};
 use crate::model::state::{Driver, Protocol, PublishKey};
 use crate::model::testing::{any_command, container, context, facts, network, on_parent, publish, state};
@@ -22,6 +23,15 @@ fn after(state: &State, command: &Command) -> Arc<State> {
 
 fn removed(name: &str) -> Command {
     Command::RemoveContainers(vec![name.to_owned()])
+}
+
+fn join(name: &str, network: &str, gw_priority: i32) -> Command {
+    let attach = Attach { gw_priority, ..Attach::to(network) };
+    Command::Connect { container: name.to_owned(), attach }
+}
+
+fn leave(name: &str, network: &str) -> Command {
+    Command::Disconnect { container: name.to_owned(), network: network.to_owned() }
 }
 
 fn web() -> Object {
@@ -62,7 +72,7 @@ fn the_second_pass_has_nothing_to_do_and_a_look_confirms_it() {
 fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
     let before = after(&state(), &publish("web", &["8080:80", "127.0.0.1:53:53/udp"]));
     let multi = ContainerSpec {
-        networks: vec!["bridge".to_owned(), "back".to_owned()],
+        networks: vec!["bridge".into(), "back".into()],
         publish: vec!["9090:90".parse().unwrap()],
         ..container("new")
     };
@@ -70,7 +80,7 @@ fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
         Command::CreateNetwork(on_parent(name, Driver::Macvlan, parent, subnet, &[]))
     };
     let on_lan = |name: &str, networks: &[&str]| {
-        let networks = networks.iter().map(|&network| network.to_owned()).collect();
+        let networks = networks.iter().copied().map(Attach::to).collect();
         Command::CreateContainer(ContainerSpec { networks, ..container(name) })
     };
     let on_vlan =
@@ -85,6 +95,9 @@ fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
         vec![removed("web"), Command::CreateContainer(container("web")), publish("web", &["0.0.0.0:8080:80"])],
         vec![publish("client", &["9000-9003:90-93"])],
         vec![Command::Unpublish { container: "web".to_owned(), ports: Unpublish::All }],
+        vec![Command::CreateNetwork(network("back")), join("web", "back", 1)],
+        vec![Command::CreateNetwork(network("back")), join("web", "back", 0), leave("web", "bridge")],
+        vec![Command::CreateContainer(ContainerSpec { router: true, ..container("gate") })],
     ];
     let now = Instant::now();
     for commands in changes {
@@ -121,7 +134,7 @@ fn stopped_at_any_step_a_retry_converges_and_nothing_is_left() {
 fn a_parent_that_goes_takes_its_links_and_brings_them_back() {
     let (mut reconciler, now) = (reconciler(), Instant::now());
     let lan = Command::CreateNetwork(on_parent("lan", Driver::Macvlan, "lan0.20", "10.9.0.0/24", &[]));
-    let db = ContainerSpec { networks: vec!["lan".to_owned()], ..container("db") };
+    let db = ContainerSpec { networks: vec![Attach::to("lan")], ..container("db") };
     let state = [lan, Command::CreateContainer(db)].iter().fold(Arc::new(state()), |state, c| after(&state, c));
     assert_eq!(settle(&mut reconciler, &state, now).failing, BTreeMap::new());
     let whole = reconciler.kernel.content.clone();
@@ -190,7 +203,7 @@ fn what_failed_waits_longer_each_time_and_other_changes_do_not_wait_for_it() {
     let gone = after(&third, &removed("web"));
     let outcome = reconciler.pass(&gone, Look::Remembered, now + Duration::from_millis(3));
     assert_eq!(outcome.status.failing, BTreeMap::new());
-    assert!(!reconciler.kernel.content.0.namespaces.contains(Path::new("/run/netns/web")));
+    assert!(!reconciler.kernel.content.0.namespaces.contains_key(Path::new("/run/netns/web")));
 }
 
 #[test]
@@ -218,7 +231,7 @@ fn somebody_elses_namespace_that_vanished_is_not_made() {
     let status = reconciler.pass(&state, Look::Anew, now).status;
     let guest = Object::Container("guest".to_owned());
     assert_eq!(status.failing.keys().collect::<Vec<_>>(), [&guest]);
-    assert!(!reconciler.kernel.content.0.namespaces.contains(Path::new("/run/theirs")));
+    assert!(!reconciler.kernel.content.0.namespaces.contains_key(Path::new("/run/theirs")));
     reconciler.kernel.their_namespaces.insert("/run/theirs".into());
     assert_eq!(settle(&mut reconciler, &state, now).failing, BTreeMap::new());
 }
@@ -336,7 +349,8 @@ proptest! {
             }
             state = Arc::new(next);
             let status = reconciler.pass(&state, Look::Remembered, now).status;
-            prop_assert_eq!(status, Status { observed_revision: state.revision, failing: BTreeMap::new() });
+            let failing = unmet(&state, &facts());
+            prop_assert_eq!(status, Status { observed_revision: state.revision, failing });
         }
         prop_assert_eq!(&reconciler.kernel.content.0, &lower(&state, &facts(), Path::new(NETNS_DIR)));
         prop_assert_eq!(reconciler.pass(&state, Look::Anew, now).planned, 0);

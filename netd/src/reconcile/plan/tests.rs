@@ -1,6 +1,7 @@
 //! Does each difference give the right steps, in the right order, and do they suffice?
 
 use super::*;
+use crate::model::attach::Attach;
 use crate::model::command::{Command, ContainerSpec};
 use crate::model::node::NodeFacts;
 use crate::model::parent::{MacvlanMode, Wire};
@@ -9,7 +10,7 @@ use crate::model::state::{Driver, State};
 use crate::model::testing::{block, container, context, facts, publish, publish_to, state};
 use crate::reconcile::lower::lower;
 use crate::reconcile::op::Phase;
-use crate::reconcile::target::{EndpointEntry, FdbEntry, LinkKind, Port};
+use crate::reconcile::target::{EndpointEntry, FdbEntry, LinkKind, Port, Sandbox};
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
 use netd_common::endpoint::{EndpointKey, PoolKey};
@@ -52,7 +53,7 @@ fn short(ops: &[Op]) -> Vec<String> {
         Op::DeleteRoute(prefix) => format!("DeleteRoute {prefix}"),
         Op::OpenNames(path) => format!("OpenNames {}", path.display()),
         Op::CloseNames(path) => format!("CloseNames {}", path.display()),
-        Op::CreateNamespace(path) => format!("CreateNamespace {}", path.display()),
+        Op::CreateNamespace(path, _) => format!("CreateNamespace {}", path.display()),
         Op::DeleteNamespace(path) => format!("DeleteNamespace {}", path.display()),
         Op::SetPooled(key, address) => {
             format!("SetPooled {} of {}: {}", key.index, key.network, IpAddr::from(*address))
@@ -210,7 +211,7 @@ fn a_namespace_of_the_same_path_is_not_the_same_namespace() {
 #[test]
 fn a_vlan_stands_before_its_links_and_goes_after_them() {
     let lan = crate::model::testing::on_parent("lan", Driver::Macvlan, "lan0.20", "10.9.0.0/24", &[]);
-    let db = ContainerSpec { networks: vec!["lan".to_owned()], ..container("db") };
+    let db = ContainerSpec { networks: vec![Attach::to("lan")], ..container("db") };
     let with = after(&[Command::CreateNetwork(lan), Command::CreateContainer(db)]);
     assert_eq!(
         short(&plan(&with, &Observed(after(&[])))),
@@ -451,11 +452,12 @@ fn any_target(link_name: BoxedStrategy<String>) -> impl Strategy<Value = Target>
         allow,
         pad: [0; 2],
     });
+    let sandbox = (0..2_u8, any::<bool>()).prop_map(|(owner, forwards)| Sandbox { owner: owner.to_string(), forwards });
     let timeouts = (1..3_u32).prop_map(|icmp| Timeouts { icmp, ..Timeouts::DEFAULT });
     let pool_key = (0..3_u32, 0..3_u16).prop_map(|(network, index)| PoolKey { network, index, family: 4 });
     (
         (
-            (btree_set(path(), 0..3), btree_set(path(), 0..3)),
+            (btree_map(path(), sandbox, 0..3), btree_set(path(), 0..3)),
             btree_map(name(), link(), 0..4),
             btree_set(address(), 0..3),
             vlans(),

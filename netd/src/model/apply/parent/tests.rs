@@ -1,6 +1,7 @@
 //! Does a network get the parent that it may have, and is it refused all others, in the words promised?
 
 use super::*;
+use crate::model::attach::Attach;
 use crate::model::command::{Command, ContainerSpec};
 use crate::model::testing::{container, context, network, on_parent, publish, state};
 use std::net::IpAddr;
@@ -31,7 +32,7 @@ fn refused(state: &State, spec: NetworkSpec) -> (&'static str, String) {
 }
 
 fn on(name: &str, networks: &[&str]) -> ContainerSpec {
-    ContainerSpec { networks: networks.iter().map(|&network| network.to_owned()).collect(), ..container(name) }
+    ContainerSpec { networks: networks.iter().copied().map(Attach::to).collect(), ..container(name) }
 }
 
 #[test]

@@ -1,0 +1,1 @@
+//! Is a new container as its user expects?
