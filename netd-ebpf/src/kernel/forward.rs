@@ -11,6 +11,8 @@ use netd_common::flow::FlowKey;
 
 /// Where the addresses begin in an IPv6 header.
 const ADDRESSES_V6: u32 = 8;
+#[expect(clippy::cast_possible_wrap, reason = "a small constant; `try_from` is not const")]
+const NEIGHBOUR_SIZE: i32 = size_of::<bpf_redir_neigh>() as i32;
 
 /// Sends the packet out of an uplink, to the neighbour that the kernel looks for. In IPv4 it does so among the routes by
 /// that interface. In IPv6 it takes the best route there is, and where that one is by another uplink its gateway is none
@@ -25,9 +27,8 @@ pub(super) fn forward(skb: *mut __sk_buff, ifindex: u32) -> i64 {
             nh_family: AF_INET6.into(),
             __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 { ipv6_nh: words(gateway) },
         };
-        const SIZE: i32 = size_of::<bpf_redir_neigh>() as i32;
         // SAFETY: the parameters are valid for the call, and their size is given.
-        return unsafe { bpf_redirect_neigh(ifindex, &raw mut neighbour, SIZE, 0) };
+        return unsafe { bpf_redirect_neigh(ifindex, &raw mut neighbour, NEIGHBOUR_SIZE, 0) };
     }
     // SAFETY: no parameters, of size 0, means that the kernel looks for the neighbour itself.
     unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) }
