@@ -10,6 +10,7 @@
 mod gone;
 pub mod keep;
 pub mod keeper;
+pub mod led;
 mod wire;
 
 use super::{netns, sockets};
