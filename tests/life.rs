@@ -115,7 +115,11 @@ fn l2_after_a_reboot_all_is_built_again() {
     let (ip, mac) = (web.ip, web.mac);
     assert!(world.stop(), "SIGTERM ends the agent");
     drop(web);
-    // What a reboot leaves of the kernel's state: nothing.
+    // What a reboot leaves of processes and of the kernel's state: nothing.
+    for keeper in world.keepers() {
+        let keeper = nix::unistd::Pid::from_raw(keeper);
+        nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).expect("the keeper of name servers");
+    }
     for name in std::fs::read_dir(world.netns_folder()).expect("namespaces").flatten() {
         nix::mount::umount2(&name.path(), nix::mount::MntFlags::MNT_DETACH).expect("a mount");
         std::fs::remove_file(name.path()).expect("a file");

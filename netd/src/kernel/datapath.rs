@@ -18,7 +18,6 @@ use netd_common::endpoint;
 use netd_common::fdb::{self, FdbKey};
 use netd_common::flow::{Flow, FlowKey, Timeouts};
 use netd_common::globals::Globals;
-use netd_common::names::Resolver;
 use netd_common::publish::Publish;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
@@ -308,30 +307,7 @@ impl Datapath {
         batch::for_each(object::fd(&self.object, name)?, each)
     }
 
-    /// The port of each name server, by the cookie of its namespace.
-    ///
-    /// # Errors
-    /// When the kernel refuses to read.
-    pub fn resolvers(&self) -> io::Result<std::collections::HashMap<u64, u16>> {
-        let mut ports = std::collections::HashMap::new();
-        self.for_each("NAMES", |cookie: &u64, resolver: &Resolver| {
-            ports.insert(*cookie, resolver.port);
-        })?;
-        Ok(ports)
-    }
-
-    /// Turns the programs of a namespace to its name server, or to none.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn set_resolver(&mut self, cookie: u64, port: Option<u16>) -> io::Result<()> {
-        match port {
-            Some(port) => self.insert("NAMES", cookie, Resolver { port, pad: [0; 2] }),
-            None => self.remove::<_, Resolver>("NAMES", &cookie),
-        }
-    }
-
-    fn insert<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) -> io::Result<()> {
+    pub(super) fn insert<K: Pod, V: Pod>(&mut self, name: &str, key: K, value: V) -> io::Result<()> {
         HashMap::<_, K, V>::try_from(self.map_mut(name)?).and_then(|mut map| map.insert(key, value, 0)).map_err(
             |error| match &error {
                 MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
@@ -343,7 +319,7 @@ impl Datapath {
     }
 
     /// Removes an entry; that there was none is as good.
-    fn remove<K: Pod, V: Pod>(&mut self, name: &str, key: &K) -> io::Result<()> {
+    pub(super) fn remove<K: Pod, V: Pod>(&mut self, name: &str, key: &K) -> io::Result<()> {
         let mut map: HashMap<_, K, V> = HashMap::try_from(self.map_mut(name)?).map_err(io::Error::other)?;
         match map.remove(key) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),

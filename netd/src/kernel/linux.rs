@@ -2,7 +2,7 @@
 
 use super::backends;
 use super::datapath::Datapath;
-use super::names::{self, Names};
+use super::names::{self, Names, led};
 use super::netlink::{Netlink, Watch};
 use super::netns::lent::Lent;
 use super::netns::made::Made;
@@ -94,7 +94,7 @@ impl Linux {
             Op::CloseNames(path) => {
                 // First the entry: nobody is led to where nobody listens.
                 let cookie = self.names.cookie(path);
-                cookie.map_or(Ok(()), |cookie| self.datapath.set_resolver(cookie, None))?;
+                cookie.map_or(Ok(()), |cookie| led::set(&mut self.datapath, cookie, None))?;
                 self.names.close(path);
                 Ok(())
             }
@@ -144,7 +144,7 @@ impl Linux {
             done => done,
         };
         let (cookie, port) = listened?;
-        self.datapath.set_resolver(cookie, Some(port))
+        led::set(&mut self.datapath, cookie, Some(port))
     }
 
     /// Before anything is changed in a namespace that somebody else made: what netd finds there.
@@ -210,7 +210,7 @@ impl Kernel for Linux {
         self.datapath
             .observe(&mut target, &|index| names.get(&index).cloned())
             .map_err(Error::of("read the datapath"))?;
-        let ports = self.datapath.resolvers().map_err(Error::of("read the name servers"))?;
+        let ports = led::ports(&self.datapath).map_err(Error::of("read the name servers"))?;
         target.names = self.names.observe(&ports);
         Ok(Observed(target))
     }

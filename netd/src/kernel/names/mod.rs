@@ -4,12 +4,13 @@
 //! that a container would like for itself is free. The programs turn what is asked of port 53 there (`NAMES`).
 //!
 //! A socket keeps its namespace alive, whoever made it. So when nothing stands at its path any more, or another namespace
-//! does, it is closed at the next look, and [`gone`] sees to it that there is one. Meanwhile [`keep`] holds duplicates in
+//! does, it is closed at the next look, and `gone` sees to it that there is one. Meanwhile [`keep`] holds duplicates in
 //! a process of their own, so that the next agent goes on with the same sockets, and with what waits in them.
 
 mod gone;
 pub mod keep;
 pub mod keeper;
+pub mod led;
 mod wire;
 
 use super::{netns, sockets};
