@@ -54,10 +54,10 @@ fn p10_tcp_by_an_uplink_that_takes_less() {
     world.host.sh(&format!("ip link set {UPLINK} mtu 1400"));
     world.outside.sh(&format!("ip link set {OUTLINK} mtu 1400"));
     world.start();
-    let web = published(&world, &["--mtu", "1500"]);
+    let web = published(&world, &[]);
     let connection = open(&beyond.far, &web);
     connection.download(MANY).expect("a download");
-    assert_eq!(learned(&web), Some(1380));
+    assert_eq!(learned(&web), Some(1380), "its own link takes 1,400, and each segment grows by 20");
     connection.upload(MANY).expect("an upload");
     assert!(world.counter(EGRESS, "answered") >= 1, "the gateway says so itself");
 }

@@ -94,8 +94,9 @@ pub trait Frame: Readable {
     /// Sends a copy: out of an interface, or in by it, as if it had just come.
     fn send_copy(&mut self, ifindex: u32, is_in: bool);
 
-    /// The MTU of an interface, in bytes, when the packet (or a segment of it) with `growth` more bytes is larger.
-    fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32>;
+    /// The MTU of an interface, in bytes, when the packet with `growth` more bytes is larger, or a segment of it, which has
+    /// `headers` bytes from the IP header to the payload.
+    fn exceeds_mtu(&self, ifindex: u32, growth: u32, headers: u32) -> Option<u32>;
 
     /// Marks it as addressed to the host, so that the receiver behind `redirect_peer` accepts it (needed before 6.15).
     fn accept(&mut self);

@@ -32,8 +32,7 @@ impl World {
     #[must_use]
     pub fn beyond(&self, mtu: u32) -> Beyond {
         let beyond = Beyond { router: Place::new("router", None), far: Place::new("far", None) };
-        // A router asks for no neighbour before its link-local address has been looked at for a second or two.
-        for place in [&self.outside, &beyond.router, &beyond.far] {
+        for place in [&beyond.router, &beyond.far] {
             place.sysctl("net/ipv6/conf/default/accept_dad", "0");
         }
         self.outside.sh(&format!(

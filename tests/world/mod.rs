@@ -116,6 +116,8 @@ impl World {
         fs::create_dir(&cgroup).expect("a cgroup for the world");
         let host = Place::new("host", Some(&cgroup));
         let outside = Place::new("outside", None);
+        // A router asks for no neighbour before its link-local address has been looked at for a second or two.
+        outside.sysctl("net/ipv6/conf/default/accept_dad", "0");
         host.sh(&format!(
             "ip link add {UPLINK} type veth peer name {OUTLINK} netns {}
              ip addr add {HOST}/24 dev {UPLINK}; ip addr add {HOST6}/64 dev {UPLINK} nodad

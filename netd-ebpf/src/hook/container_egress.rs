@@ -133,7 +133,8 @@ fn exceeded_mtu<F: Frame>(frame: &F, room: &Room) -> Option<u32> {
         return None;
     }
     let growth = if family::changes(room) { family::GROWTH } else { 0 };
-    let mtu = frame.exceeds_mtu(room.step.target.ifindex, growth)?;
+    let headers = room.packet.transport - ETHERNET_SIZE + u32::from(room.packet.header_len);
+    let mtu = frame.exceeds_mtu(room.step.target.ifindex, growth, headers)?;
     Some(mtu.saturating_sub(growth))
 }
 

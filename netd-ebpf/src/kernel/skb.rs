@@ -189,15 +189,18 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
-    fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32> {
+    fn exceeds_mtu(&self, ifindex: u32, growth: u32, headers: u32) -> Option<u32> {
         let mut mtu = 0;
-        // The helper takes either. A segment that grows is none of a larger MTU: it was made for the answerer's.
+        // The helper takes either, so segments that grow are measured here.
         let flags = if growth == 0 { BPF_MTU_CHK_SEGS } else { 0 };
+        // SAFETY: the hook's context, which lives as long as the program runs.
+        let payload = unsafe { (*self.skb).gso_size };
         // SAFETY: `mtu` is valid for the call.
         let result =
             unsafe { bpf_check_mtu(self.skb.cast(), ifindex, &raw mut mtu, growth.cast_signed(), u64::from(flags)) };
-        let is_exceeded =
-            result == i64::from(BPF_MTU_CHK_RET_FRAG_NEEDED) || result == i64::from(BPF_MTU_CHK_RET_SEGS_TOOBIG);
+        let is_exceeded = result == i64::from(BPF_MTU_CHK_RET_FRAG_NEEDED)
+            || result == i64::from(BPF_MTU_CHK_RET_SEGS_TOOBIG)
+            || (growth != 0 && payload != 0 && result >= 0 && headers + payload + growth > mtu);
         if is_exceeded { Some(mtu) } else { None }
     }
 

@@ -87,7 +87,9 @@ pub struct Packet {
     pub tcp_flags: u8,
     /// Time to live, or hop limit.
     pub ttl: u8,
-    pub pad: [u8; 2],
+    /// Bytes of the transport header, of protocols that segments are made of.
+    pub header_len: u8,
+    pub pad: u8,
 }
 
 /// How the transport is translated.
@@ -242,6 +244,7 @@ pub fn read<F: Readable>(frame: &F, key: &mut FlowKey, packet: &mut Packet) -> R
             }
             set_ports(key, tcp.ports);
             packet.tcp_flags = tcp.flags;
+            packet.header_len = header_len as u8;
             packet.kind = Kind::Tcp as u8;
             return Ok(());
         }
@@ -262,6 +265,7 @@ pub fn read<F: Readable>(frame: &F, key: &mut FlowKey, packet: &mut Packet) -> R
     if is_too_short {
         return Err(DropReason::Malformed);
     }
+    packet.header_len = UDP_SIZE as u8;
     packet.kind = quoted(&start, key) as u8;
     Ok(())
 }

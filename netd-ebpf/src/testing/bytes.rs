@@ -170,7 +170,7 @@ impl Frame for Bytes {
         self.copies.push((ifindex, is_in, self.bytes.clone()));
     }
 
-    fn exceeds_mtu(&self, ifindex: u32, growth: u32) -> Option<u32> {
+    fn exceeds_mtu(&self, ifindex: u32, growth: u32, _headers: u32) -> Option<u32> {
         let mtu = self.stack.mtus.get(&ifindex).copied().unwrap_or(MTU);
         (self.len() + growth > mtu + ETHERNET_SIZE).then_some(mtu)
     }

@@ -145,7 +145,11 @@ impl Keep {
 pub fn quit(path: &Path) -> io::Result<()> {
     match dial(path) {
         Ok(connection) => {
-            wire::send_word(&connection, "quit")?;
+            match wire::send_word(&connection, "quit") {
+                // It was just ending by itself.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                told => told?,
+            }
             // It says what it has, and then nothing more.
             while !matches!(wire::receive(&connection), Ok(None) | Err(_)) {}
         }
