@@ -440,8 +440,9 @@ fn a_namespace_that_somebody_removes_is_not_kept_alive() {
     umount2(&path, MntFlags::MNT_DETACH).expect("the mount");
     std::fs::remove_file(&path).expect("the file");
     wait_until("its link is gone with it", TOLD, || !world.host.exec(["ip", "link", "show", &link]).is_ok());
-    let status = world.netctl_json(["status"]);
-    assert!(status["objects"].to_string().contains("guest"), "it fails, and says so: {status}");
+    wait_until("it fails, and says so", TOLD, || {
+        world.netctl_json(["status"])["objects"].to_string().contains("guest")
+    });
     world.netctl_ok(["container", "prune"]);
     wait_until("nobody listens there", TOLD, || ports(&world).is_empty());
 }

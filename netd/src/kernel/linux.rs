@@ -134,10 +134,10 @@ impl Linux {
         }
     }
 
-    fn open_names(&mut self, path: &Path) -> std::io::Result<()> {
+    fn open_names(&mut self, path: &Path) -> io::Result<()> {
         let listened = match self.names.listen(path) {
             // A namespace that somebody else made, and left as bare as the kernel makes them.
-            Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 self.netlink.raise_loopback(path)?;
                 self.names.listen(path)
             }

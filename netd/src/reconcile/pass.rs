@@ -4,9 +4,8 @@ use super::lower::lower;
 use super::observed::Observed;
 use super::op::{FlowSelector, Op, Phase};
 use super::plan::plan;
-use super::pool;
 use super::status::{Object, Owners, Status};
-use super::unmet::unmet;
+use super::unmet::{lacking, unmet};
 use crate::kernel::Kernel;
 use crate::model::node::NodeFacts;
 use crate::model::state::State;
@@ -102,7 +101,7 @@ impl<K: Kernel> Reconciler<K> {
     pub fn pass(&mut self, state: &Arc<State>, look: Look, now: Instant) -> Outcome {
         // Who is told that the host lacks something may have added it a moment ago.
         let is_news = |unmet: &BTreeMap<Object, String>| unmet.keys().any(|object| !self.unmet.contains_key(object));
-        let look = if is_news(&pool::unmet(state, &self.facts)) { Look::Anew } else { look };
+        let look = if is_news(&lacking(state, &self.facts)) { Look::Anew } else { look };
         let (mut observed, looked) = match (self.observed.take(), look) {
             (Some(observed), Look::Remembered) => (observed, Look::Remembered),
             (None, _) | (Some(_), Look::Anew) => match self.look() {

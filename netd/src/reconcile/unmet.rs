@@ -13,8 +13,7 @@ use std::collections::BTreeMap;
 /// The objects that do not get all they asked for, and why.
 #[must_use]
 pub fn unmet(state: &State, facts: &NodeFacts) -> BTreeMap<Object, String> {
-    let mut unmet = pool::unmet(state, facts);
-    unmet.extend(parent::absent(state, facts));
+    let mut unmet = lacking(state, facts);
     unmet.extend(
         state.containers.values().filter_map(|container| Some((name_of(container), orphaned(state, container)?))),
     );
@@ -23,6 +22,14 @@ pub fn unmet(state: &State, facts: &NodeFacts) -> BTreeMap<Object, String> {
         Some((Object::Publish(*key), stranded(state, key, container)?))
     }));
     unmet
+}
+
+/// Those that wait for something on the host.
+#[must_use]
+pub fn lacking(state: &State, facts: &NodeFacts) -> BTreeMap<Object, String> {
+    let mut lacking = pool::unmet(state, facts);
+    lacking.extend(parent::absent(state, facts));
+    lacking
 }
 
 fn name_of(container: &Container) -> Object {
