@@ -19,6 +19,8 @@ fn a_namespace_is_shared_and_outlives_nobody() {
         world.netctl_ok(["exec", "sharer", "--", "sh", "-c", "cat /etc/hosts; hostname; ip -o -4 addr show eth0"]);
     assert!(files.contains(&format!("{}\twww web", web.ip)) && files.contains("\nwww\n"), "{files}");
     assert!(!world.netns("sharer").exists());
+    let found = world.netctl_ok(["exec", "sharer", "--", "dig", "+short", "+tries=1", "web"]);
+    assert_eq!(found.trim(), web.ip.to_string(), "its resolv.conf is the other's, and its name server too");
     // What the sharer serves, the other's port leads to.
     let inside = Place::open("sharer", &PathBuf::from(shown["netns"].as_str().expect("a path")), None);
     let _server = world.serve(&inside, "sharer", &["tcp/0.0.0.0:80"]);
