@@ -7,7 +7,7 @@ use super::status::Object;
 use super::{parent, pool};
 use crate::model::family::Family;
 use crate::model::node::NodeFacts;
-use crate::model::state::{Container, PublishKey, State};
+use crate::model::state::{Container, Publish, PublishKey, State};
 use std::collections::BTreeMap;
 
 /// The objects that do not get all they asked for, and why.
@@ -19,7 +19,7 @@ pub fn unmet(state: &State, facts: &NodeFacts) -> BTreeMap<Object, String> {
     );
     unmet.extend(state.publishes.iter().filter_map(|(key, publish)| {
         let container = state.containers.get(&publish.container)?;
-        Some((Object::Publish(*key), stranded(state, key, container)?))
+        Some((Object::Publish(*key), stranded(state, key, publish, container)?))
     }));
     unmet
 }
@@ -48,8 +48,10 @@ fn orphaned(state: &State, container: &Container) -> Option<String> {
 }
 
 /// Why a published port leads nowhere.
-fn stranded(state: &State, key: &PublishKey, container: &Container) -> Option<String> {
-    container.answerer(state, Family::of(key.host_ip)).err()?;
+fn stranded(state: &State, key: &PublishKey, publish: &Publish, container: &Container) -> Option<String> {
+    // At every address one family suffices, and whoever can answer at all can answer IPv6.
+    let family = if publish.ipv6 { Family::V6 } else { Family::of(key.host_ip) };
+    container.answerer(state, family).err()?;
     let name = &container.name;
     Some(format!(
         "container \"{name}\" is on no network by which the port could lead to it; connect it to one that leads outside \
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
     use crate::model::attach::Attach;
     use crate::model::command::{Command, ContainerSpec};
-    use crate::model::testing::{container, context, facts, publish, state};
+    use crate::model::testing::{container, context, facts, network, publish, state};
 
     fn after(commands: &[Command]) -> State {
         let mut state = state();
@@ -91,6 +93,15 @@ mod tests {
         let join = Command::Connect { container: "web".to_owned(), attach: Attach::to("bridge") };
         state.apply(&join, &context()).unwrap();
         assert_eq!(unmet(&state, &facts()), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_port_at_every_address_leads_somewhere_when_one_family_does() {
+        let mut six = network("six");
+        six.subnets = vec!["fd20::/64".parse().unwrap()];
+        let web = ContainerSpec { networks: vec!["six".into()], ..container("web6") };
+        let state = after(&[Command::CreateNetwork(six), Command::CreateContainer(web), publish("web6", &["8080:80"])]);
+        assert_eq!(told(&state), [""; 0]);
     }
 
     #[test]

@@ -147,7 +147,7 @@ pub fn quit(path: &Path) -> io::Result<()> {
         Ok(connection) => {
             match wire::send_word(&connection, "quit") {
                 // It was just ending by itself.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
                 told => told?,
             }
             // It says what it has, and then nothing more.
