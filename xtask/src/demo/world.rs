@@ -258,12 +258,12 @@ impl Stage {
         fs::create_dir(&cgroup).with_context(|| format!("making {}", cgroup.display()))?;
         let procs = cgroup.join("cgroup.procs");
         let netctl = run::binaries()?.join("netctl");
-        self.script("host", &format!("echo $$ >{}\n{}", procs.display(), self.enter("host")))?;
+        let join = format!("echo $$ >{}", procs.display());
+        self.script("host", &format!("{join}\n{}", self.enter("host")))?;
         self.script("outside", &self.enter("outside"))?;
-        self.script(
-            "netctl",
-            &format!("export NETCTL_SOCKET={}/run/netd.sock\nexec {} \"$@\"", self.dir.display(), netctl.display()),
-        )?;
+        // Programs of containers too: it is their cgroup that has the names.
+        let socket = format!("export NETCTL_SOCKET={}/run/netd.sock", self.dir.display());
+        self.script("netctl", &format!("{join}\n{socket}\nexec {} \"$@\"", netctl.display()))?;
         // A new namespace starts with what the machine has, which may be 1.
         run::output(&mut self.command(&["host", "sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward"])?)?;
         for folder in ["state", "run", "bpf", "netns"] {
