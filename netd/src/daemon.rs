@@ -14,7 +14,7 @@ use crate::kernel::fill;
 use crate::kernel::garbage::{self, Pass};
 use crate::kernel::linux::Linux;
 use crate::kernel::{self, Kernel as _, datapath, linux, mounts, names, process};
-use crate::model::command::{Command, Context, NamespaceAt};
+use crate::model::command::{Command, Context};
 use crate::model::state::State;
 use crate::names::Counts;
 use crate::names::server::Server as NameServer;
@@ -22,7 +22,7 @@ use crate::reconcile::run::{Wiring, run as reconcile};
 use crate::reconcile::status::Status;
 use crate::store::{Store, WriteError};
 use crate::{notify, shortage};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, create_dir_all};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -277,7 +277,7 @@ fn install_builtins(store: &Store, machine: &Machine, facts: NodeFacts) -> Resul
         host_sockets: machine.bound_sockets().map_err(DaemonError::io("the host's sockets"))?,
         namespaces: machine.namespaces().map_err(DaemonError::io("the namespaces"))?,
         missing_drivers: BTreeSet::new(),
-        given_namespace: NamespaceAt::Nothing,
+        given_namespaces: BTreeMap::new(),
     };
     store.write(&Command::InstallBuiltins, &context)?;
     Ok(())

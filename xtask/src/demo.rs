@@ -52,9 +52,13 @@ fn story(world: &mut World) -> Result<()> {
     world.start_netd()?;
     world.show(["netctl", "network", "ls"], &["bridge"])?;
 
-    chapter("Two containers, and a real web server in one of them");
-    world.show(["netctl", "container", "create", "web"], &[])?;
-    world.show(["netctl", "container", "create", "client"], &[])?;
+    chapter("Two containers and a published port, as a file says; and a real web server in one of them");
+    let file = world.file()?;
+    world.show(["cat", file.as_str()], &["[container.web]"])?;
+    world.show(["netctl", "apply", "-f", &file, "--dry-run"], &["+ container web"])?;
+    let made = ["+ container client", "+ container web", "+ publish web 8080:80/tcp"];
+    world.show(["netctl", "apply", "-f", &file], &made)?;
+    world.show_exactly(["netctl", "apply", "-f", &file], "nothing to do")?;
     let [web, client] = [world.address_of("web")?, world.address_of("client")?];
     let log = servers::start_web(world)?;
     servers::start_outside(world)?;
@@ -70,8 +74,7 @@ fn story(world: &mut World) -> Result<()> {
     world.show(exec_client(&["curl", "-sS", "--max-time", "5", &url]), &[&seen])?;
     world.show(exec_client(&["ping", "-c", "1", "-W", "2", OUTSIDE_ADDRESS]), &["1 received"])?;
 
-    chapter("A published port: outside -> host:8080 -> web, which sees the real client");
-    world.show(["netctl", "publish", "web", "8080:80"], &[])?;
+    chapter("The published port: outside -> host:8080 -> web, which sees the real client");
     let url = format!("http://{HOST_ADDRESS}:8080/");
     let seen = servers::greeting("web", OUTSIDE_ADDRESS);
     world.show(["outside", "curl", "-sS", "--max-time", "5", &url], &[&seen])?;

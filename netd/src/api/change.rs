@@ -9,15 +9,15 @@ use super::extract::Wait;
 use super::host::Host;
 use super::view::View;
 use crate::kernel::facts::NodeFacts;
-use crate::model::command::{Command, ContainerSpec, Context, NamespaceAt, Refusal};
+use crate::model::command::{Command, Context, NamespaceAt, Refusal};
 use crate::model::parent::LinkDriver;
 use crate::model::port_map::PortMap;
 use crate::model::state::{PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use crate::store::WriteError;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -81,21 +81,7 @@ impl<H: Host> Api<H> {
     }
 
     fn write(&self, command: &Command) -> Result<Changed, Error> {
-        let context = Context {
-            now: jiff::Timestamp::now(),
-            entropy: self.host.entropy().map_err(|source| Error::Host { what: "randomness", source })?,
-            facts: self.facts_for(command)?,
-            host_sockets: self
-                .host
-                .bound_sockets()
-                .map_err(|source| Error::Host { what: "the host's sockets", source })?,
-            namespaces: self.host.namespaces().map_err(|source| Error::Host { what: "the namespaces", source })?,
-            missing_drivers: self.missing_drivers(command)?,
-            given_namespace: match command {
-                Command::CreateContainer(ContainerSpec { netns: Some(path), .. }) => self.host.namespace_at(path),
-                _ => NamespaceAt::Nothing,
-            },
-        };
+        let context = self.context(command)?;
         let only_one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.state.borrow().clone();
         let after = self.store.write(command, &context).map_err(|error| match error {
@@ -107,13 +93,51 @@ impl<H: Host> Api<H> {
         Ok(Changed { before, after })
     }
 
+    /// What `command` would change, if it were carried out now. Nothing is.
+    ///
+    /// # Errors
+    /// When it would be refused.
+    pub async fn rehearse(self: &Arc<Self>, command: Command) -> Result<Changed, Error> {
+        let api = Arc::clone(self);
+        blocking(move || {
+            let context = api.context(&command)?;
+            let before = api.state.borrow().clone();
+            let mut after = State::clone(&before);
+            after.apply(&command, &context).map_err(|refusal| api.complete(refusal))?;
+            Ok(Changed { before, after: Arc::new(after) })
+        })
+        .await
+    }
+
+    /// All that the command is judged by.
+    fn context(&self, command: &Command) -> Result<Context, Error> {
+        Ok(Context {
+            now: jiff::Timestamp::now(),
+            entropy: self.host.entropy().map_err(|source| Error::Host { what: "randomness", source })?,
+            facts: self.facts_for(command)?,
+            host_sockets: self
+                .host
+                .bound_sockets()
+                .map_err(|source| Error::Host { what: "the host's sockets", source })?,
+            namespaces: self.host.namespaces().map_err(|source| Error::Host { what: "the namespaces", source })?,
+            missing_drivers: self.missing_drivers(command)?,
+            given_namespaces: self.given_namespaces(command),
+        })
+    }
+
+    fn given_namespaces(&self, command: &Command) -> BTreeMap<PathBuf, NamespaceAt> {
+        let paths = command.each().filter_map(|command| match command {
+            Command::CreateContainer(spec) => spec.netns.clone(),
+            _ => None,
+        });
+        paths.map(|path| (path.clone(), self.host.namespace_at(&path))).collect()
+    }
+
     /// What this node is. An interface that somebody has made a moment ago, and its addresses, count at once for a network on
     /// its wire: its addresses are set aside when it is made.
     fn facts_for(&self, command: &Command) -> Result<NodeFacts, Error> {
         let mut facts = NodeFacts::clone(&self.facts.borrow());
-        if let Command::CreateNetwork(spec) = command
-            && !spec.link_drivers().is_empty()
-        {
+        if !link_drivers(command).is_empty() {
             let now = self.host.node().map_err(|source| Error::Host { what: "the host's interfaces", source })?;
             facts.interfaces = now.interfaces;
             facts.addresses = now.addresses;
@@ -122,9 +146,8 @@ impl<H: Host> Api<H> {
     }
 
     fn missing_drivers(&self, command: &Command) -> Result<BTreeSet<LinkDriver>, Error> {
-        let Command::CreateNetwork(spec) = command else { return Ok(BTreeSet::new()) };
         let mut missing = BTreeSet::new();
-        for driver in spec.link_drivers() {
+        for driver in link_drivers(command) {
             let found = self.host.has_driver(driver);
             if !found.map_err(|source| Error::Host { what: "the kernel's drivers", source })? {
                 missing.insert(driver);
@@ -134,11 +157,8 @@ impl<H: Host> Api<H> {
     }
 
     /// A refusal, with what only the machine knows: which process has the port.
-    fn complete(&self, mut refusal: Refusal) -> Error {
-        if let Refusal::PortBound { inode, process, .. } = &mut refusal {
-            *process = self.host.process_of(*inode);
-        }
-        Error::Refused(refusal)
+    fn complete(&self, refusal: Refusal) -> Error {
+        Error::Refused(refusal.naming_process(&|inode| self.host.process_of(inode)))
     }
 
     fn write_files(&self, before: &State, after: &State) -> std::io::Result<()> {
@@ -178,6 +198,15 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error>
     }
 }
 
+/// The drivers that the kernel may lack and that the command takes.
+fn link_drivers(command: &Command) -> BTreeSet<LinkDriver> {
+    let taken = command.each().filter_map(|command| match command {
+        Command::CreateNetwork(spec) => Some(spec.link_drivers()),
+        _ => None,
+    });
+    taken.flatten().collect()
+}
+
 /// What a command may have changed, as a user names it.
 fn touched(command: &Command, changed: &Changed, facts: &NodeFacts) -> Vec<Object> {
     let container = |name: &String| Object::Container(name.clone());
@@ -185,6 +214,7 @@ fn touched(command: &Command, changed: &Changed, facts: &NodeFacts) -> Vec<Objec
     let publishes = |keys: Vec<PublishKey>| keys.into_iter().map(Object::Publish);
     match command {
         Command::InstallBuiltins => Vec::new(),
+        Command::All(commands) => commands.iter().flat_map(|command| touched(command, changed, facts)).collect(),
         Command::CreateNetwork(spec) => vec![network(&spec.name)],
         Command::RemoveNetworks(names) => names.iter().map(network).collect(),
         Command::PruneNetworks(_) => {

@@ -50,7 +50,7 @@ pub enum Error {
 impl Error {
     /// Stable: programs decide by it.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::UnknownPath { .. } => "unknown_path",
@@ -82,8 +82,9 @@ impl Error {
 }
 
 /// The name is unknown, the request makes no sense by itself, or it conflicts with what is there.
-const fn refused(refusal: &Refusal) -> StatusCode {
+fn refused(refusal: &Refusal) -> StatusCode {
     match refusal {
+        Refusal::Among { refusal, .. } => refused(refusal),
         Refusal::UnknownContainer { .. }
         | Refusal::UnknownNetwork { .. }
         | Refusal::NotPublished { .. }

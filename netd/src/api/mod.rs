@@ -7,6 +7,7 @@
 
 pub mod blocks;
 pub mod change;
+pub mod changes;
 pub mod client;
 pub mod containers;
 pub mod elements;
@@ -83,6 +84,7 @@ pub fn router<H: Host>(api: Arc<Api<H>>) -> Router {
         .merge(networks::routes())
         .merge(publishes::routes())
         .merge(blocks::routes())
+        .merge(changes::routes())
         .merge(flows::routes())
         .merge(stats::routes())
         .merge(events::routes())

@@ -28,7 +28,7 @@ pub fn routes<H: Host>() -> Router<Arc<Api<H>>> {
 }
 
 /// What is wanted on a network by a container that joins it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectRequest {
     pub container: String,

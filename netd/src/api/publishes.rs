@@ -21,7 +21,7 @@ pub fn routes<H: Host>() -> Router<Arc<Api<H>>> {
     Router::new().route("/v1/publishes", get(list).post(publish)).route("/v1/publishes:remove", post(unpublish))
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishRequest {
     pub container: String,
@@ -33,7 +33,7 @@ pub struct PublishRequest {
     pub allow: BTreeSet<Prefix>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnpublishRequest {
     pub container: String,

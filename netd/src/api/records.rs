@@ -59,6 +59,8 @@ pub struct ContainerRecord {
     pub id: String,
     /// The file by which its namespace is entered.
     pub netns: PathBuf,
+    /// Whether somebody else made that namespace, and it was given with `--netns`.
+    pub netns_given: bool,
     pub mode: Mode,
     /// The container whose namespace it shares; null: it has its own, or the host's.
     pub shares: Option<String>,
@@ -242,6 +244,15 @@ pub struct MapRecord {
 pub struct FlushedRecord {
     /// Connections that are forgotten.
     pub flushed: u64,
+}
+
+/// What became of several changes at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesRecord {
+    /// That of the state after them; of what is only tried, that of the state as it is.
+    pub revision: u64,
+    /// Ports that are published now and were not before.
+    pub published: Vec<PublishRecord>,
 }
 
 /// Names that a command did something to.

@@ -173,7 +173,7 @@ impl World {
             host_sockets: BTreeSet::new(),
             namespaces: BTreeSet::new(),
             missing_drivers: BTreeSet::new(),
-            given_namespace: NamespaceAt::Other,
+            given_namespaces: BTreeMap::new(),
         };
         store.write(&Command::InstallBuiltins, &context).expect("the built-in networks");
         let (status, status_reader) = watch::channel(Arc::new(Status::default()));

@@ -60,6 +60,7 @@ impl View<'_> {
             name: container.name.clone(),
             id: container.id.clone(),
             netns: self.netns(container),
+            netns_given: container.netns.is_some(),
             mode: container.mode,
             shares: container.shares.as_ref().map(|shared| shared.name.clone()),
             router: container.router,

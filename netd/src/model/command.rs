@@ -51,6 +51,36 @@ pub enum Command {
     /// Drops what these send, at the uplinks.
     Block(BTreeSet<Prefix>),
     Unblock(Unblock),
+    /// These, one after the other: all of them or none.
+    All(Vec<Self>),
+}
+
+impl Command {
+    /// What it asks for: itself, or what is in it.
+    pub fn each(&self) -> Box<dyn Iterator<Item = &Self> + '_> {
+        match self {
+            Self::All(commands) => Box::new(commands.iter().flat_map(Self::each)),
+            one => Box::new(std::iter::once(one)),
+        }
+    }
+
+    /// What it is about, for whoever asked for several at once.
+    #[must_use]
+    pub fn about(&self) -> String {
+        let named = |kind: &str, names: &[String]| format!("{kind} {}", names.join(", "));
+        match self {
+            Self::CreateNetwork(NetworkSpec { name, .. }) => format!("network {name}"),
+            Self::RemoveNetworks(names) => named("network", names),
+            Self::RemoveContainers(names) | Self::PruneContainers(names) => named("container", names),
+            Self::CreateContainer(ContainerSpec { name: container, .. })
+            | Self::Connect { container, .. }
+            | Self::Disconnect { container, .. } => format!("container {container}"),
+            Self::Publish { container, .. } | Self::Unpublish { container, .. } => format!("ports of {container}"),
+            Self::InstallBuiltins | Self::PruneNetworks(_) => "networks".to_owned(),
+            Self::Block(_) | Self::Unblock(_) => "the block list".to_owned(),
+            Self::All(_) => "changes".to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,8 +194,8 @@ pub struct Context {
     pub namespaces: BTreeSet<String>,
     /// Of the drivers that the command needs, those that the kernel lacks.
     pub missing_drivers: BTreeSet<LinkDriver>,
-    /// What stands at the path of a container's `--netns`.
-    pub given_namespace: NamespaceAt,
+    /// What stands at the paths of the containers' `--netns`; at others: no network namespace.
+    pub given_namespaces: BTreeMap<PathBuf, NamespaceAt>,
 }
 
 /// What stands at a path.

@@ -218,6 +218,10 @@ pub enum Refusal {
     #[error("{option} is given more than {most} times; leave some out")]
     TooMany { option: &'static str, most: usize },
 
+    /// Of several commands, the one that was refused.
+    #[error("{what}: {refusal}")]
+    Among { what: String, refusal: Box<Self> },
+
     #[error("all numbers for {what}s are used up; start netd on a new state directory")]
     NumbersUsedUp { what: Kind },
 }
@@ -235,16 +239,21 @@ pub enum Kind {
 impl Refusal {
     /// The same, with the process that holds the socket in the way, if it is one: only the machine knows.
     #[must_use]
-    pub fn naming_process(mut self, process_of: impl FnOnce(u32) -> Option<String>) -> Self {
-        if let Self::PortBound { inode, process, .. } = &mut self {
-            *process = process_of(*inode);
+    pub fn naming_process(self, process_of: &dyn Fn(u32) -> Option<String>) -> Self {
+        match self {
+            Self::PortBound { host_ip, host_port, protocol, address, inode, process: _ } => {
+                Self::PortBound { host_ip, host_port, protocol, address, inode, process: process_of(inode) }
+            }
+            Self::Among { what, refusal } => {
+                Self::Among { what, refusal: Box::new(refusal.naming_process(process_of)) }
+            }
+            other => other,
         }
-        self
     }
 
     /// The stable code that the API carries.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::BadName { .. } => "bad_name",
             Self::UnknownContainer { .. } => "unknown_container",
@@ -298,6 +307,7 @@ impl Refusal {
             Self::Unsupported { .. } => "unsupported",
             Self::TooMany { .. } => "too_many",
             Self::NumbersUsedUp { .. } => "numbers_used_up",
+            Self::Among { refusal, .. } => refusal.code(),
         }
     }
 }
@@ -403,7 +413,7 @@ mod tests {
                 "no network named \"x\\n\"; `netctl network ls` lists them",
             ),
             (
-                bound().naming_process(|inode| (inode == 77).then(|| "nginx (pid 12)".to_owned())),
+                bound().naming_process(&|inode| (inode == 77).then(|| "nginx (pid 12)".to_owned())),
                 "port 0.0.0.0:80/tcp is already bound on the host, at 127.0.0.1:80 by nginx (pid 12); \
                  stop what holds it or choose another port",
             ),

@@ -277,6 +277,17 @@ impl Network {
     }
 }
 
+impl Container {
+    /// Whether it lives in a namespace that netd makes for it.
+    #[must_use]
+    pub fn has_made_namespace(&self) -> bool {
+        match self.mode {
+            Mode::Bridge | Mode::None => self.netns.is_none(),
+            Mode::Host | Mode::Container => false,
+        }
+    }
+}
+
 impl Endpoint {
     /// Its addresses on the network, without the link-local one.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {

@@ -36,7 +36,7 @@ pub fn context() -> Context {
         host_sockets: BTreeSet::new(),
         namespaces: BTreeSet::new(),
         missing_drivers: BTreeSet::new(),
-        given_namespace: NamespaceAt::Other,
+        given_namespaces: ["/run/netns/x", "/run/theirs"].map(|path| (path.into(), NamespaceAt::Other)).into(),
     }
 }
 

@@ -22,6 +22,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const BASE: &str = "/run/netd-demo";
+/// What the demo shows.
+const FILE: &str = include_str!("../../demo.toml");
 pub const UPLINK: &str = "uplink0";
 pub const HOST_ADDRESS: &str = "198.18.0.2";
 pub const OUTSIDE_ADDRESS: &str = "198.18.0.1";
@@ -130,6 +132,13 @@ impl World {
         Ok(map.to_string_lossy().into_owned())
     }
 
+    /// The file of what the demo shows, in its folder, so that it can be changed and applied again.
+    pub fn file(&self) -> Result<String> {
+        let path = self.path("net.toml");
+        fs::write(&path, FILE).context("writing net.toml")?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.stage.dir.join(name)
     }
@@ -160,6 +169,7 @@ impl World {
         println!(
             "\nIt is left running. To look around:\n\
              \x20   cd {dir}\n\
+             \x20   ./netctl apply -f net.toml            # after changing it; --dry-run, --prune
              \x20   ./netctl container ls              # or status, flow ls, stats, publish web 8081:80\n\
              \x20   ./host curl http://127.0.0.1:8080/    # any program, in the host's namespace\n\
              \x20   ./outside curl http://{HOST_ADDRESS}:8080/ # any program, on the outside\n\

@@ -119,7 +119,7 @@ impl Exec {
 }
 
 impl Create {
-    fn spec(self) -> io::Result<ContainerSpec> {
+    pub fn spec(self) -> io::Result<ContainerSpec> {
         Ok(ContainerSpec {
             name: self.name,
             networks: self.networks,

@@ -1,5 +1,6 @@
 //! What was typed, and which part of netctl carries it out?
 
+mod apply;
 mod block;
 mod container;
 mod network;
@@ -45,6 +46,8 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Bring networks, containers and published ports to what a file says, and print the difference first
+    Apply(apply::Apply),
     /// Make, list, look at and remove containers
     #[command(subcommand)]
     Container(container::Verb),
@@ -121,6 +124,7 @@ fn carry_out(line: Line) -> Result<(), Failure> {
     let out = Out { format: global.output, quiet: global.quiet };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
     match verb {
+        Verb::Apply(apply) => runtime.block_on(apply::run(apply, &client, out)),
         Verb::Container(verb) => runtime.block_on(container::run(verb, &client, out)),
         Verb::Exec(exec) => {
             let prepared = runtime.block_on(container::prepare(exec, &client))?;

@@ -162,7 +162,7 @@ impl Shown {
 }
 
 impl Create {
-    fn spec(self) -> NetworkSpec {
+    pub fn spec(self) -> NetworkSpec {
         let driver = match self.driver {
             DriverName::Bridge => Driver::Bridge,
             DriverName::Macvlan => Driver::Macvlan,
@@ -247,7 +247,7 @@ pub async fn run(verb: Verb, client: &Client, out: Out) -> Result<(), Failure> {
     Ok(())
 }
 
-const fn driver_name(driver: Driver) -> &'static str {
+pub const fn driver_name(driver: Driver) -> &'static str {
     match driver {
         Driver::Bridge => "bridge",
         Driver::Macvlan => "macvlan",

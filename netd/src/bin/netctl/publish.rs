@@ -11,6 +11,7 @@ use netd::model::command::Unpublish as What;
 use netd::model::port_map::PortMap;
 use netd::model::prefix::{Prefix, Prefixes};
 use netd::tuple::transport;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 #[derive(Args)]
@@ -49,6 +50,13 @@ pub enum PortVerb {
         /// Of this container only
         name: Option<String>,
     },
+}
+
+impl Publish {
+    /// What is published, and for whom.
+    pub fn ports(self) -> (Vec<PortMap>, BTreeSet<Prefix>) {
+        (self.ports, self.allow.into_iter().collect())
+    }
 }
 
 pub async fn publish(publish: Publish, client: &Client, out: Out) -> Result<(), Failure> {

@@ -139,7 +139,7 @@ impl State {
         if !path.is_absolute() {
             return Err(Refusal::RelativeNamespace { path: path.clone() });
         }
-        match context.given_namespace {
+        match context.given_namespaces.get(path).copied().unwrap_or(NamespaceAt::Nothing) {
             NamespaceAt::Other => {}
             NamespaceAt::Host => return Err(Refusal::HostNamespace { path: path.clone() }),
             NamespaceAt::Nothing => return Err(Refusal::NoNamespace { path: path.clone() }),

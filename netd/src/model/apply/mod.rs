@@ -47,6 +47,7 @@ impl State {
             Command::Unpublish { container, ports } => self.unpublish(container, ports)?,
             Command::Block(prefixes) => self.block(prefixes)?,
             Command::Unblock(what) => self.unblock(what)?,
+            Command::All(commands) => return self.apply_all(commands, context),
         };
         match effect {
             Effect::Changed => {
@@ -54,6 +55,24 @@ impl State {
                 self.revision += 1;
             }
             Effect::Unchanged => {}
+        }
+        Ok(())
+    }
+
+    /// Each command sees what those before it have done: what one removes, another may make anew.
+    fn apply_all(&mut self, commands: &[Command], context: &Context) -> Result<(), Refusal> {
+        let mut context = context.clone();
+        let entropy = context.entropy;
+        for (index, command) in (0_u32..).zip(commands) {
+            // Identifiers are made of it, and short ones of its beginning.
+            context.entropy = mixed(entropy, index);
+            if let Command::RemoveContainers(names) = command {
+                let has_own = |name: &&String| self.containers.get(*name).is_some_and(Container::has_made_namespace);
+                let freed: Vec<&String> = names.iter().filter(has_own).collect();
+                context.namespaces.retain(|name| !freed.contains(&name));
+            }
+            let about = |refusal| Refusal::Among { what: command.about(), refusal: Box::new(refusal) };
+            self.apply(command, &context).map_err(about)?;
         }
         Ok(())
     }
@@ -90,6 +109,14 @@ fn take_number(next: &mut u32, what: Kind) -> Result<u32, Refusal> {
     let number = (*next).max(1);
     *next = number.checked_add(1).ok_or(Refusal::NumbersUsedUp { what })?;
     Ok(number)
+}
+
+/// The same randomness for each index, and another for each.
+fn mixed(mut entropy: [u8; 32], index: u32) -> [u8; 32] {
+    for (byte, mask) in entropy.iter_mut().zip(index.to_be_bytes()) {
+        *byte ^= mask;
+    }
+    entropy
 }
 
 /// An identifier of 64 hexadecimal digits; `index` tells several objects of one command apart.

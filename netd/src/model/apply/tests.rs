@@ -927,7 +927,8 @@ proptest! {
 #[test]
 fn a_given_namespace_is_another_one_and_is_there() {
     let refused = |given_namespace| {
-        let context = Context { given_namespace, ..context() };
+        let given_namespaces = [("/run/netns/x".into(), given_namespace)].into();
+        let context = Context { given_namespaces, ..context() };
         let spec = ContainerSpec { netns: Some("/run/netns/x".into()), ..container("new") };
         State::clone(&state()).apply(&Command::CreateContainer(spec), &context).map_err(|refusal| refusal.to_string())
     };
