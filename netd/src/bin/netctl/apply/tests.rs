@@ -31,13 +31,14 @@ impl Netd {
 
     fn carry_out(&mut self, command: &Command) -> Result<(), String> {
         self.drawn += 1;
+        let made = self.state.containers.values().filter(|container| container.has_made_namespace());
         let context = Context {
             now: jiff::Timestamp::UNIX_EPOCH,
             entropy: [self.drawn; 32],
             facts: facts(),
             host_sockets: BTreeSet::new(),
             // Every namespace that netd has made stands.
-            namespaces: self.state.containers.keys().cloned().collect(),
+            namespaces: made.map(|container| container.name.clone()).collect(),
             missing_drivers: BTreeSet::new(),
             given_namespaces: BTreeMap::from([("/run/netns/x".into(), NamespaceAt::Other)]),
         };
