@@ -86,6 +86,7 @@
 //! | What does a map hold? | `netd-common/src/`, one family of types a file |
 //! | What does a path of the API do? | `api/`, one file per resource; `docs/api.md` lists them |
 //! | How does a verb of netctl look? | `bin/netctl/` |
+//! | What does a file ask for, and what has to be done for it? | `bin/netctl/apply/`: `file.rs`, `difference.rs`; made at once by `api/changes.rs` |
 //! | Who starts whom, and who ends first? | `daemon.rs` |
 //!
 //! Two walks. `netctl publish web 8080:80`: `bin/netctl/publish.rs` → `api/publishes.rs` → `api/change.rs` →

@@ -744,3 +744,57 @@ async fn a_containers_counters_are_its_interfaces_and_its_drops() {
     assert_eq!((status, records), (StatusCode::OK, expected));
     assert_eq!(code(&world.ask("GET", "/v1/stats?container=wbe", Value::Null).await), (404, "unknown_container"));
 }
+
+#[tokio::test]
+async fn several_changes_are_made_at_once_or_tried_or_refused() {
+    let world = World::new(Machine::default());
+    let changes = |port: &str| {
+        json!([
+            {"create_network": {"name": "blue", "subnets": ["10.5.0.0/24"]}},
+            {"create_container": {"name": "web", "networks": ["blue"]}},
+            {"create_container": {"name": "guest", "netns": "/run/guest"}},
+            {"connect": {"network": "bridge", "request": {"container": "web"}}},
+            {"publish": {"container": "web", "ports": ["8080:80", port], "allow": ["10.0.0.0/8"]}},
+        ])
+    };
+    let there = || world.ask("GET", "/v1/containers", Value::Null);
+    let tried = world.ask("POST", "/v1/changes", json!({"dry_run": true, "changes": changes("81")})).await;
+    assert_eq!(tried, (StatusCode::OK, json!({"revision": 1, "published": []})));
+    assert_eq!(there().await.1, json!([]));
+    for dry_run in [true, false] {
+        let refused = world.ask("POST", "/v1/changes", json!({"dry_run": dry_run, "changes": changes("22:22")})).await;
+        assert_eq!(code(&refused), (409, "port_bound"));
+        assert_eq!(
+            refused.1["message"],
+            "ports of web: port 0.0.0.0:22/tcp is already bound on the host, at 0.0.0.0:22 by sshd (pid 99); stop what holds \
+             it or choose another port"
+        );
+        assert_eq!(there().await.1, json!([]), "nothing of it is done");
+    }
+    world.reconcile(Failing::new());
+    let (status, made) = world.ask("POST", "/v1/changes", json!({"changes": changes("81")})).await;
+    let ports = [&made["published"][0]["host_port"], &made["published"][1]["host_port"]];
+    assert_eq!(
+        (status, &made["revision"], ports),
+        (StatusCode::OK, &6.into(), [&8080.into(), &49152.into()]),
+        "{made}"
+    );
+    let containers = there().await.1;
+    assert_eq!((&containers[0]["netns_given"], &containers[1]["netns_given"]), (&true.into(), &false.into()));
+    assert_eq!(containers[1]["endpoints"].as_array().map(Vec::len), Some(2));
+    let gone = json!([
+        {"unpublish": {"container": "web", "what": "all"}},
+        {"disconnect": {"network": "blue", "container": "web"}},
+        {"remove_containers": ["guest"]},
+        {"remove_networks": ["blue"]},
+    ]);
+    assert_eq!(world.ask("POST", "/v1/changes", json!({"changes": gone})).await.1["published"], json!([]));
+    assert_eq!(there().await.1.as_array().map(Vec::len), Some(1));
+    assert_eq!(code(&world.ask("POST", "/v1/changes", json!({"changes": ["x"]})).await), (400, "invalid_body"));
+    // What is kept and not done is told of the object.
+    world.reconcile([(Object::Container("late".to_owned()), "no memory".to_owned())].into());
+    let late = json!({"changes": [{"create_container": {"name": "late"}}]});
+    let answer = world.ask("POST", "/v1/changes", late).await;
+    assert_eq!(code(&answer), (503, "not_ready"));
+    assert!(answer.1["message"].as_str().is_some_and(|text| text.starts_with("container late: the change is kept")));
+}

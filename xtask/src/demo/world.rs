@@ -22,8 +22,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const BASE: &str = "/run/netd-demo";
-/// What the demo shows.
-const FILE: &str = include_str!("../../demo.toml");
 pub const UPLINK: &str = "uplink0";
 pub const HOST_ADDRESS: &str = "198.18.0.2";
 pub const OUTSIDE_ADDRESS: &str = "198.18.0.1";
@@ -130,13 +128,6 @@ impl World {
         let map = maps.into_iter().find(|map| map.exists());
         let map = map.with_context(|| format!("no map {name} is pinned below {}", folder.display()))?;
         Ok(map.to_string_lossy().into_owned())
-    }
-
-    /// The file of what the demo shows, in its folder, so that it can be changed and applied again.
-    pub fn file(&self) -> Result<String> {
-        let path = self.path("net.toml");
-        fs::write(&path, FILE).context("writing net.toml")?;
-        Ok(path.to_string_lossy().into_owned())
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

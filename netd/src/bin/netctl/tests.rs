@@ -14,6 +14,8 @@ fn the_command_line_is_consistent() {
 #[test]
 fn what_the_contract_names_is_understood() {
     let lines = [
+        "apply -f net.toml",
+        "apply --file - --dry-run --prune -o json",
         "container create web",
         "container create web --network lan --network host --ip 10.0.0.2 --ip6 fd00::2 --mac 02:00:00:00:00:01",
         "container create web --alias www --hostname h --netns /run/netns/x -p 8080:80 --publish 53:53/udp --dns 10.0.0.1 --label a=b=c",
@@ -66,6 +68,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
     let lines = [
         "",
         "container",
+        "apply",
         "container create",
         "container rm",
         "container create web --ip 10.0.0",

@@ -943,3 +943,42 @@ fn a_given_namespace_is_another_one_and_is_there() {
             .to_owned())
     );
 }
+
+#[test]
+fn several_commands_are_carried_out_as_one() {
+    let made = |container: &str| Command::CreateContainer(self::container(container));
+    let gone = Command::RemoveContainers(names(&["web"]));
+    // Its namespace stands until the kernel has followed, and so does that of somebody else.
+    let namespaces: BTreeSet<String> = ["web", "theirs"].map(str::to_owned).into();
+    let context = Context { namespaces, ..context() };
+    let mut state = state();
+    let all = Command::All(vec![gone.clone(), made("web"), made("one"), made("two"), publish("one", &["80:80"])]);
+    state.apply(&all, &context).unwrap();
+    let ids: BTreeSet<&str> = state.containers.values().map(|container| &container.id[..12]).collect();
+    assert_eq!(ids.len(), 4, "short identifiers differ too");
+    assert_eq!(published(&state), ["one 80:80/tcp"]);
+    let unchanged = state.revision;
+    state.apply(&Command::All(vec![publish("one", &["80:80"])]), &context).unwrap();
+    assert_eq!(state.revision, unchanged);
+    for (last, code, text) in [
+        (
+            made("one"),
+            "name_taken",
+            "container one: there is a container named \"one\" already; choose another name or remove it first",
+        ),
+        (
+            made("theirs"),
+            "namespace_exists",
+            "container theirs: a network namespace named \"theirs\" exists already and is not taken over; choose another \
+             name, or pass its path with --netns to use it",
+        ),
+        (
+            publish("two", &["80:80"]),
+            "port_published",
+            "ports of two: port 0.0.0.0:80/tcp is already published by container \"one\"; unpublish that first or choose \
+             another port",
+        ),
+    ] {
+        assert_eq!(refused_by(&state, &Command::All(vec![gone.clone(), last]), &context), (code, text.to_owned()));
+    }
+}

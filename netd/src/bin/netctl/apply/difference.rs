@@ -3,112 +3,19 @@
 //! A pure function of the file and of what netd lists. Everything is one transaction in the end: what is in the way goes
 //! first, then networks, containers and ports come, those with chosen addresses and ports before those for which netd picks.
 
+use super::around::{Around, Live};
+use super::change::{Action, Change, Difference, Kind, Phase};
 use super::differs::{self, Place, attachments};
 use super::file::{File, LABEL, WantedContainer};
 use super::ports::{Compared, Port, compared, merged};
 use netd::api::changes::OneChange;
 use netd::api::networks::ConnectRequest;
 use netd::api::publishes::{PublishRequest, UnpublishRequest};
-use netd::api::records::{ContainerRecord, EndpointRecord, NetworkRecord};
+use netd::api::records::{ContainerRecord, EndpointRecord};
 use netd::model::attach::Attach;
 use netd::model::command::Unpublish;
 use netd::model::prefix::Prefix;
-use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-
-/// What netd lists.
-#[derive(Clone, Debug, Default)]
-pub struct Live {
-    pub networks: Vec<NetworkRecord>,
-    pub containers: Vec<ContainerRecord>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    Create,
-    Change,
-    Remove,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    Network,
-    Container,
-    Publish,
-}
-
-/// One line of the difference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
-    pub action: Action,
-    pub kind: Kind,
-    /// Of a published port the container and the port.
-    pub name: String,
-    pub detail: String,
-    #[serde(skip)]
-    steps: Vec<(Phase, OneChange)>,
-}
-
-/// When a step has its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Unpublish,
-    Disconnect,
-    RemoveContainer,
-    RemoveNetwork,
-    CreateNetwork,
-    /// Without a subnet of its choice.
-    CreateAutomatic,
-    /// With an address of its choice.
-    JoinChosen,
-    Join,
-    /// In the namespace of another.
-    Share,
-    Publish,
-    PublishPicked,
-}
-
-/// What is to be done, and what is not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Difference {
-    pub changes: Vec<Change>,
-    /// What the file does not have any more, and stays without `--prune`.
-    pub left: Vec<(Kind, String)>,
-}
-
-impl Difference {
-    /// The steps in the order in which netd can take them.
-    pub fn steps(&self) -> Vec<OneChange> {
-        let mut steps: Vec<_> = self.changes.iter().flat_map(|change| change.steps.iter()).collect();
-        steps.sort_by_key(|(phase, _)| *phase);
-        steps.into_iter().map(|(_, step)| step.clone()).collect()
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = match self.action {
-            Action::Create => '+',
-            Action::Change => '~',
-            Action::Remove => '-',
-        };
-        write!(f, "{sign} {} {}", self.kind, self.name)?;
-        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Network => "network",
-            Self::Container => "container",
-            Self::Publish => "publish",
-        })
-    }
-}
+use std::collections::BTreeSet;
 
 /// The difference between `file` and `live`.
 ///
@@ -120,23 +27,9 @@ pub fn difference(file: &File, live: &Live, prune: bool) -> Result<Difference, S
     around.networks(&mut difference);
     let ports = around.ports();
     around.containers(&mut difference, &ports);
-    around.publishes(&mut difference, &ports);
+    publishes(&mut difference, &ports);
     around.removals(&mut difference);
     Ok(difference)
-}
-
-/// What a decision is made by.
-struct Around<'a> {
-    file: &'a File,
-    prune: bool,
-    networks: BTreeMap<&'a str, &'a NetworkRecord>,
-    containers: BTreeMap<&'a str, &'a ContainerRecord>,
-    /// What must be made anew, and why.
-    new_networks: BTreeMap<&'a str, Vec<String>>,
-    new_containers: BTreeMap<&'a str, Vec<String>>,
-    /// What apply made of this file, and is not in it.
-    gone_networks: Vec<&'a str>,
-    gone_containers: Vec<&'a str>,
 }
 
 /// The ports of a container of the file.
@@ -150,94 +43,6 @@ struct Ports<'a> {
 }
 
 impl<'a> Around<'a> {
-    fn look(file: &'a File, live: &'a Live, prune: bool) -> Result<Self, String> {
-        let is_ours = |labels: &BTreeMap<String, String>| labels.get(LABEL) == Some(&file.id);
-        let networks: BTreeMap<_, _> = live.networks.iter().map(|network| (network.name.as_str(), network)).collect();
-        let containers: BTreeMap<_, _> = live.containers.iter().map(|one| (one.name.as_str(), one)).collect();
-        let wanted_networks: BTreeSet<&str> = file.networks.iter().map(|wanted| wanted.spec.name.as_str()).collect();
-        let wanted: BTreeSet<&str> = file.containers.iter().map(|wanted| wanted.spec.name.as_str()).collect();
-        let gone_networks = live.networks.iter().filter(|network| is_ours(&network.labels));
-        let gone_containers = live.containers.iter().filter(|container| is_ours(&container.labels));
-        let mut around = Self {
-            file,
-            prune,
-            gone_networks: gone_networks.map(|n| n.name.as_str()).filter(|n| !wanted_networks.contains(n)).collect(),
-            gone_containers: gone_containers.map(|c| c.name.as_str()).filter(|c| !wanted.contains(c)).collect(),
-            networks,
-            containers,
-            new_networks: BTreeMap::new(),
-            new_containers: BTreeMap::new(),
-        };
-        for network in &file.networks {
-            let name = network.spec.name.as_str();
-            let Some(there) = around.networks.get(name) else { continue };
-            let differs = differs::network(&network.spec, there);
-            if !differs.is_empty() {
-                let others = there.containers.iter().map(|member| member.name.as_str());
-                around.may_be_made_anew(Kind::Network, name, &there.labels, &differs, others, "is on it")?;
-                around.new_networks.insert(name, differs);
-            }
-        }
-        // Who shares a namespace after those whose it is.
-        let (sharers, own): (Vec<_>, Vec<_>) =
-            file.containers.iter().partition(|wanted| matches!(Place::of(&wanted.spec), Place::Shared(_)));
-        for wanted in own.into_iter().chain(sharers) {
-            around.container(wanted)?;
-        }
-        Ok(around)
-    }
-
-    fn container(&mut self, wanted: &'a WantedContainer) -> Result<(), String> {
-        let name = wanted.spec.name.as_str();
-        let Some(there) = self.containers.get(name) else { return Ok(()) };
-        let mut differs = differs::container(&wanted.spec, there);
-        if let Place::Shared(other) = Place::of(&wanted.spec)
-            && differs.is_empty()
-            && self.new_containers.contains_key(other)
-        {
-            differs.push(format!("the namespace of {other}"));
-        }
-        if !differs.is_empty() {
-            let sharers = self.containers.values().filter(|other| other.shares.as_deref() == Some(name));
-            let sharers = sharers.map(|other| other.name.as_str());
-            self.may_be_made_anew(Kind::Container, name, &there.labels, &differs, sharers, "lives in its namespace")?;
-            self.new_containers.insert(name, differs);
-        }
-        Ok(())
-    }
-
-    /// Refuses to make anew what is somebody's own, and what somebody else needs meanwhile.
-    fn may_be_made_anew<'b>(
-        &self,
-        kind: Kind,
-        name: &str,
-        labels: &BTreeMap<String, String>,
-        differs: &[String],
-        others: impl Iterator<Item = &'b str>,
-        need: &str,
-    ) -> Result<(), String> {
-        let differs = differs.join(", ");
-        if !labels.contains_key(LABEL) {
-            return Err(format!(
-                "{kind} \"{name}\" is not as the file says ({differs}), and was not made by apply, which leaves it alone; \
-                 remove it with \"netctl {kind} rm {name}\", and apply makes it"
-            ));
-        }
-        let is_handled = |other: &str| {
-            let is_pruned = self.prune && self.gone_containers.contains(&other);
-            is_pruned || self.file.containers.iter().any(|wanted| wanted.spec.name == other)
-        };
-        for other in others {
-            if !is_handled(other) {
-                return Err(format!(
-                    "{kind} \"{name}\" has to be made anew ({differs}), and container \"{other}\", which is not in the file, \
-                     {need}; remove that first"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     fn networks(&self, difference: &mut Difference) {
         for wanted in &self.file.networks {
             let name = wanted.spec.name.as_str();
@@ -246,10 +51,10 @@ impl<'a> Around<'a> {
             let phase = if spec.subnets.is_empty() { Phase::CreateAutomatic } else { Phase::CreateNetwork };
             let create = (phase, OneChange::CreateNetwork(spec));
             let change = match (self.networks.get(name), self.new_networks.get(name)) {
-                (None, _) => change(Action::Create, Kind::Network, name, wanted.said.clone(), vec![create]),
+                (None, _) => Change::new(Action::Create, Kind::Network, name, wanted.said.clone(), vec![create]),
                 (Some(_), Some(differs)) => {
                     let remove = (Phase::RemoveNetwork, OneChange::RemoveNetworks(vec![name.to_owned()]));
-                    change(Action::Change, Kind::Network, name, anew(differs), vec![remove, create])
+                    Change::new(Action::Change, Kind::Network, name, anew(differs), vec![remove, create])
                 }
                 (Some(_), None) => continue,
             };
@@ -263,7 +68,13 @@ impl<'a> Around<'a> {
             match (self.containers.get(name), self.new_containers.get(name)) {
                 (None, _) => {
                     let steps = vec![self.creation(wanted)];
-                    difference.changes.push(change(Action::Create, Kind::Container, name, wanted.said.clone(), steps));
+                    difference.changes.push(Change::new(
+                        Action::Create,
+                        Kind::Container,
+                        name,
+                        wanted.said.clone(),
+                        steps,
+                    ));
                 }
                 (Some(_), Some(differs)) => {
                     let remove = (Phase::RemoveContainer, OneChange::RemoveContainers(vec![name.to_owned()]));
@@ -273,7 +84,7 @@ impl<'a> Around<'a> {
                     for port in own.flat_map(|ports| merged(ports.compared.same.iter().chain(&ports.kept).cloned())) {
                         steps.push(publishing(name, port));
                     }
-                    difference.changes.push(change(Action::Change, Kind::Container, name, anew(differs), steps));
+                    difference.changes.push(Change::new(Action::Change, Kind::Container, name, anew(differs), steps));
                 }
                 (Some(there), None) => difference.changes.extend(self.rejoined(wanted, there)),
             }
@@ -343,7 +154,7 @@ impl<'a> Around<'a> {
             steps.push((phase, OneChange::Connect { network, request }));
         }
         let is_same = details.is_empty();
-        (!is_same).then(|| change(Action::Change, Kind::Container, name, details.join(", "), steps))
+        (!is_same).then(|| Change::new(Action::Change, Kind::Container, name, details.join(", "), steps))
     }
 
     fn ports(&self) -> Vec<Ports<'a>> {
@@ -366,35 +177,6 @@ impl<'a> Around<'a> {
         all
     }
 
-    fn publishes(&self, difference: &mut Difference, ports: &[Ports<'_>]) {
-        for Ports { container, compared, .. } in ports {
-            for port in merged(compared.new.iter().cloned()) {
-                let name = format!("{container} {}", port.map);
-                let detail =
-                    if port.allow.is_empty() { String::new() } else { format!("allow {}", clients(&port.allow)) };
-                let steps = vec![publishing(container, port)];
-                difference.changes.push(change(Action::Create, Kind::Publish, &name, detail, steps));
-            }
-            for (port, now) in &compared.other_clients {
-                let name = format!("{container} {}", port.map);
-                let detail = format!("allow {} -> {}", clients(now), clients(&port.allow));
-                let steps = vec![publishing(container, port.clone())];
-                difference.changes.push(change(Action::Change, Kind::Publish, &name, detail, steps));
-            }
-        }
-        for Ports { container, closed, kept, .. } in ports {
-            for Port { map, .. } in merged(closed.iter().cloned()) {
-                let name = format!("{container} {map}");
-                let (container, what) = ((*container).to_owned(), Unpublish::Ports(vec![map]));
-                let step = OneChange::Unpublish(UnpublishRequest { container, what });
-                let steps = vec![(Phase::Unpublish, step)];
-                difference.changes.push(change(Action::Remove, Kind::Publish, &name, String::new(), steps));
-            }
-            let left = merged(kept.iter().cloned()).into_iter();
-            difference.left.extend(left.map(|port| (Kind::Publish, format!("{container} {}", port.map))));
-        }
-    }
-
     fn removals(&self, difference: &mut Difference) {
         for (kind, names) in [(Kind::Container, &self.gone_containers), (Kind::Network, &self.gone_networks)] {
             for name in names {
@@ -407,14 +189,39 @@ impl<'a> Around<'a> {
                     Kind::Network => (Phase::RemoveNetwork, OneChange::RemoveNetworks(names)),
                     Kind::Container | Kind::Publish => (Phase::RemoveContainer, OneChange::RemoveContainers(names)),
                 };
-                difference.changes.push(change(Action::Remove, kind, name, String::new(), vec![step]));
+                difference.changes.push(Change::new(Action::Remove, kind, name, String::new(), vec![step]));
             }
         }
     }
 }
 
-fn change(action: Action, kind: Kind, name: &str, detail: String, steps: Vec<(Phase, OneChange)>) -> Change {
-    Change { action, kind, name: name.to_owned(), detail, steps }
+/// The ports themselves; those of a container that is made anew come again with it.
+fn publishes(difference: &mut Difference, ports: &[Ports<'_>]) {
+    for Ports { container, compared, .. } in ports {
+        for port in merged(compared.new.iter().cloned()) {
+            let name = format!("{container} {}", port.map);
+            let detail = if port.allow.is_empty() { String::new() } else { format!("allow {}", clients(&port.allow)) };
+            let steps = vec![publishing(container, port)];
+            difference.changes.push(Change::new(Action::Create, Kind::Publish, &name, detail, steps));
+        }
+        for (port, now) in &compared.other_clients {
+            let name = format!("{container} {}", port.map);
+            let detail = format!("allow {} -> {}", clients(now), clients(&port.allow));
+            let steps = vec![publishing(container, port.clone())];
+            difference.changes.push(Change::new(Action::Change, Kind::Publish, &name, detail, steps));
+        }
+    }
+    for Ports { container, closed, kept, .. } in ports {
+        for Port { map, .. } in merged(closed.iter().cloned()) {
+            let name = format!("{container} {map}");
+            let (container, what) = ((*container).to_owned(), Unpublish::Ports(vec![map]));
+            let step = OneChange::Unpublish(UnpublishRequest { container, what });
+            let steps = vec![(Phase::Unpublish, step)];
+            difference.changes.push(Change::new(Action::Remove, Kind::Publish, &name, String::new(), steps));
+        }
+        let left = merged(kept.iter().cloned()).into_iter();
+        difference.left.extend(left.map(|port| (Kind::Publish, format!("{container} {}", port.map))));
+    }
 }
 
 fn publishing(container: &str, Port { map, allow }: Port) -> (Phase, OneChange) {

@@ -1,5 +1,7 @@
 //! `netctl apply`: how do networks, containers and published ports become what a file says?
 
+mod around;
+mod change;
 mod difference;
 mod differs;
 mod file;
@@ -9,14 +11,17 @@ mod ports;
 use super::Failure;
 use super::output::{Format, Out};
 use super::publish;
+use around::Live;
+use change::{Change, Difference};
 use clap::Args;
-use difference::{Change, Difference, Live, difference};
+use difference::difference;
 use file::File;
 use hyper::Method;
 use netd::api::BODY_SIZE_MAX;
 use netd::api::changes::ChangesRequest;
 use netd::api::client::Client;
-use netd::api::records::{ChangesRecord, PublishRecord};
+use netd::api::records::{ChangesRecord, Health, PublishRecord};
+use netd::model::port_map::PortMap;
 use serde::Serialize;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -62,6 +67,11 @@ pub async fn run(apply: Apply, client: &Client, out: Out) -> Result<(), Failure>
     let refused = |why: String| Failure::Input(format!("{place}: {why}"));
     let difference = difference(&file, &live, prune).map_err(refused)?;
     tell(&difference, out)?;
+    if !out.quiet {
+        for name in failing(&file, &live) {
+            eprintln!("netctl: note: container {name} is not ready; \"netctl status\" says why");
+        }
+    }
     let mut record =
         Record { changes: &difference.changes, left: left(&difference), applied: false, published: Vec::new() };
     if !difference.changes.is_empty() {
@@ -95,8 +105,15 @@ fn left(difference: &Difference) -> Vec<String> {
     difference.left.iter().map(|(kind, name)| format!("{kind} {name}")).collect()
 }
 
+/// What is as the file says and still not well.
+fn failing<'a>(file: &'a File, live: &Live) -> Vec<&'a str> {
+    let names = file.containers.iter().map(|wanted| wanted.spec.name.as_str());
+    let fails = |name: &&str| live.containers.iter().any(|one| one.name == *name && one.status == Health::Failing);
+    names.filter(fails).collect()
+}
+
 /// All ports that the file names.
-fn named(file: &File) -> Vec<netd::model::port_map::PortMap> {
+fn named(file: &File) -> Vec<PortMap> {
     file.containers.iter().flat_map(|container| &container.ports).map(|(port, _)| port.clone()).collect()
 }
 

@@ -1,6 +1,8 @@
 //! Is a file read as it should be, and does what the difference says bring netd to it? Against the rules of the model.
 
-use super::difference::{Difference, Live, difference};
+use super::around::Live;
+use super::change::Difference;
+use super::difference::difference;
 use super::file::File;
 use netd::api::view::View;
 use netd::model::command::{Command, Context, NamespaceAt};
@@ -526,5 +528,23 @@ fn what_is_wrong_in_a_file_is_said_with_its_line() {
         ),
     ] {
         assert_eq!(File::parse(text, PLACE, "x").unwrap_err(), why, "{text}");
+    }
+}
+
+#[test]
+fn the_files_of_the_documentation_and_of_the_demo_can_be_applied() {
+    let indented = |text: &str, from: &str| {
+        let lines = text.lines().skip_while(|line| !line.trim().starts_with(from));
+        let lines = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
+        lines.map(str::trim_start).collect::<Vec<_>>().join("\n")
+    };
+    let demo = include_str!("../../../../../xtask/demo.toml");
+    let reference = indented(include_str!("../../../../../docs/apply.md"), "name = \"shop\"");
+    let readme = indented(include_str!("../../../../../README.md"), "[network.blue]");
+    for (text, containers) in [(demo, 2), (&reference, 1), (&readme, 1)] {
+        let mut netd = Netd::new();
+        netd.apply(text, false);
+        assert_eq!(netd.state.containers.len(), containers, "{text}");
+        assert!(!netd.state.publishes.is_empty());
     }
 }
