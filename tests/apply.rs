@@ -1,7 +1,8 @@
 //! Does `netctl apply` bring a running netd to what a file says, and keep its hands off all else?
 
 use netd_tests::probe;
-use netd_tests::world::{HOST, World, at};
+use netd_tests::world::{HOST, Place, World, at};
+use netd_tests::{seconds, wait_until};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -145,7 +146,13 @@ fn a_file_is_made_and_changed_while_traffic_flows() {
     client.place.run(|| probe::dial_tcp(web.at(80))).expect("peers");
     world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).expect("the port leads to the new address");
 
-    // Its namespace is another one, and all the rest of the file is as it was.
+    let text = text.replace("[container.web]\n", "[container.web]\nrouter = true\n");
+    assert_eq!(file.apply_text(&text, &[]), ["~ container web: router no -> yes (made anew)"]);
+    let web = world.inspect("web");
+    let _server = world.serve(&web.place, "newweb", &["tcp/0.0.0.0:80"]);
+    let reply = world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).expect("its port leads to the new one");
+    assert_eq!(reply.server, "newweb");
+
     assert!(world.stop());
     world.start();
     assert_eq!(file.apply(&[]), ["nothing to do"], "after a restart");
@@ -198,21 +205,19 @@ fn standard_input_and_json_and_quiet() {
     // Which port netd picked is printed, as it is by publish.
     assert_eq!(piped(""), "+ container web\n+ publish web 80/tcp\n0.0.0.0:49152\n");
     assert_eq!(piped(""), "nothing to do\n");
-    fs::write(&path, "[container.web]\nrouter = true\n[container.b]\n").expect("a file");
+    fs::write(&path, "[container.web]\nalias = \"w\"\n[container.b]\n").expect("a file");
     let json: Value = serde_json::from_str(&piped("-o json")).expect("JSON");
     let expected: Value = serde_json::from_str(
         r#"{"applied": true, "left": ["publish web 49152:80/tcp"], "published": [], "changes": [
             {"action": "create", "kind": "container", "name": "b", "detail": ""},
-            {"action": "change", "kind": "container", "name": "web", "detail": "router no -> yes (made anew)"}]}"#,
+            {"action": "change", "kind": "container", "name": "web", "detail": "joins bridge again (alias none -> w)"}]}"#,
     )
     .expect("JSON");
     assert_eq!(json, expected);
-    assert_eq!(
-        world.netctl_json(["port", "ls"])[0]["host_port"],
-        49152,
-        "what is left stays, of what is made anew too"
-    );
-    assert_eq!(piped("--prune"), "- publish web 49152:80/tcp\n");
+    assert_eq!(world.netctl_json(["port", "ls"])[0]["host_port"], 49152, "what is left stays");
+    fs::write(&path, "[container.web]\nalias = \"w\"\nrouter = true\n").expect("a file");
+    assert_eq!(piped(""), "~ container web: router no -> yes (made anew)\n- publish web 49152:80/tcp\n");
+    assert_eq!(piped("--prune"), "- container b\n");
 }
 
 #[test]
@@ -281,4 +286,29 @@ fn what_is_refused_is_said_in_exact_words_and_changes_nothing() {
         format!("netctl: {path}: it is larger than 1048576 bytes; make several files of it")
     );
     assert_eq!(world.netctl(["apply"]).code, 2);
+}
+
+#[test]
+fn what_is_kept_and_not_done_yet_is_said_and_goes_on() {
+    let world = World::new();
+    let lent = Place::new("lent", None);
+    lent.sh(
+        "sysctl -qw net.ipv6.conf.default.accept_dad=0; ip link add own type veth peer name own2; ip link set own2 up
+         ip link set own up; ip addr add 10.77.0.1/24 dev own; ip route add default via 10.77.0.9",
+    );
+    let text = format!("[container.guest]\nnetns = \"{}\"\n[container.web]\npublish = \"8080:80\"\n", lent.path());
+    let file = File::new(&world, "net.toml", &text);
+    let finished = world.netctl(file.words(&[]));
+    let said = "netctl: container guest: the change is kept, but not done yet: ";
+    assert_eq!((finished.code, finished.stderr.starts_with(said)), (1, true), "{finished}");
+    let web = world.inspect("web");
+    let _server = world.serve(&web.place, "web", &["tcp/0.0.0.0:80"]);
+    world.outside.run(|| probe::dial_tcp(at(HOST, 8080))).expect("all else is done");
+    let finished = world.netctl(file.words(&[]));
+    let note = "netctl: note: container guest is not ready; \"netctl status\" says why\n";
+    assert_eq!((finished.code, finished.stdout.as_str(), finished.stderr.as_str()), (0, "nothing to do\n", note));
+    lent.sh("ip route del default");
+    wait_until("the guest is ready", seconds(40), || world.inspect("guest").json["status"] == "ready");
+    let finished = world.netctl(file.words(&[]));
+    assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("nothing to do\n", ""));
 }

@@ -62,7 +62,30 @@ impl<'a> Around<'a> {
         for wanted in own.into_iter().chain(sharers) {
             around.container(wanted)?;
         }
+        around.check_pruned()?;
         Ok(around)
+    }
+
+    /// Refuses to take a namespace from under somebody who stays.
+    fn check_pruned(&self) -> Result<(), String> {
+        if !self.prune {
+            return Ok(());
+        }
+        let goes = |name: &str| self.gone_containers.contains(&name) || self.new_containers.contains_key(name);
+        for gone in &self.gone_containers {
+            let is_on_it = |other: &str| {
+                let wanted = self.file.containers.iter().find(|wanted| wanted.spec.name == other);
+                wanted.is_some_and(|wanted| Place::of(&wanted.spec) == Place::Shared(gone)) || !goes(other)
+            };
+            let sharers = self.containers.values().filter(|other| other.shares.as_deref() == Some(gone));
+            if let Some(other) = sharers.map(|other| other.name.as_str()).find(|other| is_on_it(other)) {
+                return Err(format!(
+                    "container \"{gone}\" is not in the file and would be removed, and container \"{other}\" lives in its \
+                     namespace; remove that first, or keep \"{gone}\" in the file"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn container(&mut self, wanted: &'a WantedContainer) -> Result<(), String> {

@@ -79,14 +79,16 @@ impl<'a> Around<'a> {
                 (Some(_), Some(differs)) => {
                     let remove = (Phase::RemoveContainer, OneChange::RemoveContainers(vec![name.to_owned()]));
                     let mut steps = vec![remove, self.creation(wanted)];
-                    // Its ports go with it, and come again.
-                    let own = ports.iter().filter(|ports| ports.container == name);
-                    for port in own.flat_map(|ports| merged(ports.compared.same.iter().chain(&ports.kept).cloned())) {
-                        steps.push(publishing(name, port));
-                    }
+                    steps.extend(again(name, ports));
                     difference.changes.push(Change::new(Action::Change, Kind::Container, name, anew(differs), steps));
                 }
-                (Some(there), None) => difference.changes.extend(self.rejoined(wanted, there)),
+                (Some(there), None) => {
+                    let rejoined = self.rejoined(wanted, there);
+                    difference.changes.extend(rejoined.map(|change| {
+                        let steps = change.steps.into_iter().chain(again(name, ports)).collect();
+                        Change { steps, ..change }
+                    }));
+                }
             }
         }
     }
@@ -170,7 +172,11 @@ impl<'a> Around<'a> {
             .collect();
         for ports in &mut all {
             let owner = ports.container;
-            let goes = |port: &Port| self.prune || new.iter().any(|(by, new)| port.is_in_the_way_of(new, *by == owner));
+            // What is made anew is as the file says.
+            let is_new = self.new_containers.contains_key(owner);
+            let goes = |port: &Port| {
+                self.prune || is_new || new.iter().any(|(by, new)| port.is_in_the_way_of(new, *by == owner))
+            };
             let extra = std::mem::take(&mut ports.compared.extra);
             (ports.closed, ports.kept) = extra.into_iter().partition(goes);
         }
@@ -195,7 +201,15 @@ impl<'a> Around<'a> {
     }
 }
 
-/// The ports themselves; those of a container that is made anew come again with it.
+/// The ports of a container that stay: those of one that is made anew go with it, and have to come again; and where one has
+/// left its networks they may lead nowhere, which is refused as it would be at first.
+fn again(container: &str, ports: &[Ports<'_>]) -> Vec<(Phase, OneChange)> {
+    let own = ports.iter().filter(|ports| ports.container == container);
+    let same = own.flat_map(|ports| merged(ports.compared.same.iter().cloned()));
+    same.map(|port| publishing(container, port)).collect()
+}
+
+/// The ports themselves.
 fn publishes(difference: &mut Difference, ports: &[Ports<'_>]) {
     for Ports { container, compared, .. } in ports {
         for port in merged(compared.new.iter().cloned()) {
@@ -204,11 +218,14 @@ fn publishes(difference: &mut Difference, ports: &[Ports<'_>]) {
             let steps = vec![publishing(container, port)];
             difference.changes.push(Change::new(Action::Create, Kind::Publish, &name, detail, steps));
         }
-        for (port, now) in &compared.other_clients {
-            let name = format!("{container} {}", port.map);
-            let detail = format!("allow {} -> {}", clients(now), clients(&port.allow));
-            let steps = vec![publishing(container, port.clone())];
-            difference.changes.push(Change::new(Action::Change, Kind::Publish, &name, detail, steps));
+        for alike in compared.other_clients.chunk_by(|(_, a), (_, b)| a == b) {
+            let now = alike.first().map(|(_, now)| clients(now)).unwrap_or_default();
+            for port in merged(alike.iter().map(|(port, _)| port.clone())) {
+                let name = format!("{container} {}", port.map);
+                let detail = format!("allow {now} -> {}", clients(&port.allow));
+                let steps = vec![publishing(container, port)];
+                difference.changes.push(Change::new(Action::Change, Kind::Publish, &name, detail, steps));
+            }
         }
     }
     for Ports { container, closed, kept, .. } in ports {

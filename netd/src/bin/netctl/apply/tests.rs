@@ -9,6 +9,7 @@ use netd::model::command::{Command, Context, NamespaceAt};
 use netd::model::node::NodeFacts;
 use netd::model::state::State;
 use netd::reconcile::status::Status;
+use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -285,8 +286,8 @@ fn networks_and_ports_of_a_container_are_changed_while_it_runs() {
             "[\"red\", \"blue\"]",
             vec!["~ container web: joins red again (alias w -> none), joins blue again (in order)"],
         ),
-        ("[\"red\", \"blue\"]", "\"none\"", vec!["~ container web: leaves red, leaves blue"]),
-        ("\"none\"", "[\"name=blue,ip=10.5.0.9\"]", vec!["~ container web: joins blue"]),
+        ("[\"red\", \"blue\"]", "\"bridge\"", vec!["~ container web: leaves red, leaves blue, joins bridge"]),
+        ("\"bridge\"", "[\"name=blue,ip=10.5.0.9\"]", vec!["~ container web: leaves bridge, joins blue"]),
         ("ip=10.5.0.9", "gw-priority=3", vec!["~ container web: joins blue again (gw-priority 0 -> 3)"]),
         ("\"8080:80\", ", "\"8080:80\", \"8081:80\", ", vec!["+ publish web 8081:80/tcp"]),
         (
@@ -373,6 +374,22 @@ fn one(json: &str) -> netd::api::changes::OneChange {
 }
 
 #[test]
+fn neighbouring_ports_are_one_line() {
+    let mut netd = Netd::new();
+    let text =
+        |port: &str, allow: &str| format!("[container.c]\npublish = {{ port = \"{port}\", allow = [{allow}] }}\n");
+    assert_eq!(netd.apply(&text("80-90:180-190", ""), false), ["+ container c", "+ publish c 80-90:180-190/tcp"]);
+    assert_eq!(
+        netd.apply(&text("82-92:182-192", "\"10.0.0.0/8\""), true),
+        [
+            "+ publish c 91-92:191-192/tcp: allow 10.0.0.0/8",
+            "~ publish c 82-90:182-190/tcp: allow all -> 10.0.0.0/8",
+            "- publish c 80-81:180-181/tcp",
+        ]
+    );
+}
+
+#[test]
 fn addresses_and_ports_can_change_hands() {
     let mut netd = Netd::new();
     let text = "[container.a]\nip = \"10.208.0.5\"\npublish = [\"80:80\"]\n[container.b]\nip = \"10.208.0.6\"\npublish = [\"81:80\"]\n";
@@ -430,6 +447,21 @@ fn what_was_made_by_hand_is_taken_as_it_is_and_never_made_anew() {
 }
 
 #[test]
+fn whose_namespace_somebody_lives_in_is_not_pruned() {
+    let mut netd = Netd::new();
+    let side = "[container.side]\nnetwork = \"container:x\"\n";
+    netd.apply(&format!("[container.x]\n{side}"), false);
+    let why = "container \"x\" is not in the file and would be removed, and container \"side\" lives in its namespace; remove \
+               that first, or keep \"x\" in the file";
+    assert_eq!(netd.difference(side, true).unwrap_err(), why);
+    assert_eq!(netd.apply("[container.side]\n", true).len(), 2, "it moves out");
+    netd.apply("[container.x]\n", true);
+    netd.carry_out(&Command::from(one(r#"{"create_container": {"name": "side", "networks": ["container:x"]}}"#)))
+        .unwrap();
+    assert_eq!(netd.difference("", true).unwrap_err(), why);
+}
+
+#[test]
 fn of_what_is_refused_nothing_is_done() {
     let mut netd = Netd::new();
     netd.apply(SHOP, false);
@@ -440,6 +472,7 @@ fn of_what_is_refused_nothing_is_done() {
             "[container.db]\nip = \"10.5.0.9\"",
             "container db: address 10.5.0.9 is outside the subnet 10.6.0.0/24 of network \"red\"; choose one inside",
         ),
+        ("[\"blue\"]", "\"none\"", "ports of web: container \"web\" has no address to publish to: it is on no network"),
         ("\"red\"", "\"rde\"", "container db: no network named \"rde\"; did you mean \"red\"?"),
         (
             "10.5.0.0/24",
@@ -547,4 +580,105 @@ fn the_files_of_the_documentation_and_of_the_demo_can_be_applied() {
         assert_eq!(netd.state.containers.len(), containers, "{text}");
         assert!(!netd.state.publishes.is_empty());
     }
+}
+
+fn any_network(name: &'static str, number: u8) -> impl Strategy<Value = String> {
+    let subnet =
+        prop_oneof![Just(String::new()), (0..3_u8).prop_map(move |n| format!("subnet = \"10.{number}.{n}.0/24\"\n"))];
+    let options = prop::sample::select(vec!["", "internal = true\n", "ipv6 = true\n", "mtu = 1400\nno-icc = true\n"]);
+    (subnet, options).prop_map(move |(subnet, options)| format!("[network.{name}]\n{subnet}{options}"))
+}
+
+fn any_container(name: &'static str) -> impl Strategy<Value = String> {
+    let networks = prop::sample::select(vec![
+        "\"bridge\"",
+        "[\"a\", \"b\"]",
+        "[\"b\", \"a\"]",
+        "[\"b\", \"bridge\"]",
+        "\"name=a,alias=x\"",
+        "[\"a\", \"name=b,gw-priority=2\"]",
+        "\"name=bridge,ip=10.208.0.9\"",
+        "\"host\"",
+        "\"none\"",
+        "\"container:x\"",
+    ]);
+    let ports = prop::sample::select(vec![
+        "80:80",
+        ":80",
+        "80-82:90-92",
+        "127.0.0.1:80:80",
+        "0.0.0.0:81:81",
+        "[::]:81:81",
+        "81:82",
+        ":90-91",
+        "82:82/udp",
+    ]);
+    let allow =
+        prop::sample::select(vec!["", ", allow = \"10.0.0.0/8\"", ", allow = [\"10.0.0.0/8\", \"2001:db8::/32\"]"]);
+    let ports = prop::collection::vec((ports, allow), 0..3);
+    let options = prop::sample::select(vec![
+        "",
+        "",
+        "hostname = \"h\"\n",
+        "router = true\n",
+        "expose = [\"70\"]\npublish-all = true\n",
+    ]);
+    (networks, ports, options).prop_map(move |(networks, ports, options)| {
+        let ports: Vec<_> = ports.iter().map(|(port, allow)| format!("{{ port = \"{port}\"{allow} }}")).collect();
+        format!("[container.{name}]\nnetwork = {networks}\n{options}publish = [{}]\n", ports.join(", "))
+    })
+}
+
+fn any_file() -> impl Strategy<Value = String> {
+    let maybe = |part: BoxedStrategy<String>| prop_oneof![1 => Just(String::new()), 4 => part];
+    let networks = (maybe(any_network("a", 5).boxed()), maybe(any_network("b", 6).boxed()));
+    let containers = ["x", "y", "z"].map(|name| maybe(any_container(name).boxed()));
+    (networks, containers).prop_map(|((a, b), containers)| format!("{a}{b}{}", containers.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// Whatever was there before, and by whatever way: a file that is applied is had, and one that is refused is not touched.
+    #[test]
+    fn any_file_after_any_other_is_had_or_refused(files in prop::collection::vec((any_file(), any::<bool>()), 1..5)) {
+        let mut netd = Netd::new();
+        for (text, prune) in files {
+            let before = netd.state.clone();
+            if netd.try_apply(&text, prune).is_err() {
+                prop_assert_eq!(&netd.state, &before);
+                continue;
+            }
+            let again = netd.difference(&text, prune).expect("it was applied before");
+            prop_assert_eq!(again.changes.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new(), "{}", text);
+            if prune {
+                // As if it were made of nothing, but for what netd chose.
+                let mut fresh = Netd::new();
+                prop_assert_eq!(fresh.try_apply(&text, false).map(drop), Ok(()), "{}", text);
+                prop_assert_eq!(shape(&netd), shape(&fresh), "{}", text);
+            }
+        }
+    }
+}
+
+/// What a file decides.
+fn shape(netd: &Netd) -> Vec<String> {
+    let networks = netd
+        .state
+        .networks
+        .values()
+        .map(|n| format!("{} {} {} {:?} {}", n.name, n.internal, n.icc, n.mtu, n.subnets.len()));
+    let containers = netd.state.containers.values().map(|c| {
+        let endpoints: Vec<_> =
+            c.endpoints.iter().map(|e| format!("{} {:?} {}", e.network, e.aliases, e.gw_priority)).collect();
+        let shares = c.shares.as_ref().map(|shared| (shared.name.clone(), netd.state.shared(shared).is_some()));
+        format!("{} {} {} {shares:?} {endpoints:?}", c.name, c.hostname, c.router)
+    });
+    let ports = netd.state.publishes.iter().map(|(key, p)| {
+        let allow = netd.state.allow_lists.get(&p.allow);
+        format!("{} {} {} {} {allow:?}", p.container, key.protocol, p.container_port, p.ipv6)
+    });
+    let mut ports: Vec<String> = ports.collect();
+    ports.sort();
+    networks.chain(containers).chain(ports).collect()
 }
