@@ -275,7 +275,7 @@ mod tests {
             (
                 Command::RemoveNetworks(vec!["tiny".to_owned()]),
                 "network_in_use",
-                "network \"tiny\" is in use by \"client\"; remove that first",
+                "network \"tiny\" is in use by \"client\"; disconnect or remove that first",
             ),
         ] {
             assert_eq!(refused(&state, &command), (code, text.to_owned()), "{command:?}");
