@@ -89,7 +89,12 @@ impl<H: Host> Api<H> {
                 .host
                 .bound_sockets()
                 .map_err(|source| Error::Host { what: "the host's sockets", source })?,
-            namespaces: self.host.namespaces().map_err(|source| Error::Host { what: "the namespaces", source })?,
+            namespaces: match command {
+                Command::CreateContainer(ContainerSpec { name, .. }) => {
+                    [name].into_iter().filter(|name| self.host.has_namespace(name)).cloned().collect()
+                }
+                _ => BTreeSet::new(),
+            },
             missing_drivers: self.missing_drivers(command)?,
             given_namespace: match command {
                 Command::CreateContainer(ContainerSpec { netns: Some(path), .. }) => self.host.namespace_at(path),
