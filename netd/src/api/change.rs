@@ -8,6 +8,7 @@ use super::error::Error;
 use super::extract::Wait;
 use super::host::Host;
 use super::view::View;
+use crate::joined::differing;
 use crate::kernel::facts::NodeFacts;
 use crate::model::command::{Command, ContainerSpec, Context, NamespaceAt, Refusal};
 use crate::model::parent::LinkDriver;
@@ -147,12 +148,10 @@ impl<H: Host> Api<H> {
     }
 
     fn write_files(&self, before: &State, after: &State) -> std::io::Result<()> {
-        for name in before.containers.keys().filter(|name| !after.containers.contains_key(*name)) {
-            self.files.remove(name)?;
-        }
-        for (name, container) in &after.containers {
-            if before.containers.get(name) != Some(container) {
-                self.files.write(after, container)?;
+        for (name, _, container) in differing(&before.containers, &after.containers) {
+            match container {
+                Some(container) => self.files.write(after, container)?,
+                None => self.files.remove(name)?,
             }
         }
         Ok(())

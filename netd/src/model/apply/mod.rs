@@ -18,6 +18,7 @@ use super::command::{Command, Context};
 use super::name;
 use super::refusal::{Kind, Refusal};
 use super::state::{Container, Network, State};
+use std::sync::Arc;
 
 /// What a rule has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl State {
     /// # Errors
     /// When there is none; with the nearest name.
     pub fn container(&self, name: &str) -> Result<&Container, Refusal> {
-        self.containers.get(name).ok_or_else(|| Refusal::UnknownContainer {
+        self.containers.get(name).map(Arc::as_ref).ok_or_else(|| Refusal::UnknownContainer {
             name: name.to_owned(),
             nearest: name::nearest(name, self.containers.keys()),
         })
@@ -74,7 +75,7 @@ impl State {
     /// # Errors
     /// When there is none; with the nearest name.
     pub fn network(&self, name: &str) -> Result<&Network, Refusal> {
-        self.networks.get(name).ok_or_else(|| Refusal::UnknownNetwork {
+        self.networks.get(name).map(Arc::as_ref).ok_or_else(|| Refusal::UnknownNetwork {
             name: name.to_owned(),
             nearest: name::nearest(name, self.networks.keys()),
         })
