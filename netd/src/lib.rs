@@ -61,7 +61,7 @@
 //! Lowest first; a module uses only what stands before it:
 //!
 //! `netd-common` · [`model`] · [`config`], [`resolv_conf`], [`mod@tuple`], [`mod@joined`] · [`instance`], [`logging`],
-//! [`notify`] · `reconcile::{target, observed, lower, parent, pool, unmet, plan, op, status}` · [`store`],
+//! [`notify`] · `reconcile::{target, observed, lower, parent, pool, unmet, changed, plan, op, status}` · [`store`],
 //! [`kernel`] · `reconcile::{pass, run}`, [`names`], [`events`], [`files`], [`shortage`] · [`api`] · [`daemon`] ·
 //! [`check`], [`cleanup`].
 //!

@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
         "reconcile::parent",
         "reconcile::pool",
         "reconcile::unmet",
+        "reconcile::changed",
         "reconcile::target",
         "reconcile::observed",
         "reconcile::status",
