@@ -275,7 +275,7 @@ fn install_builtins(store: &Store, machine: &Machine, facts: NodeFacts) -> Resul
         entropy: machine.entropy().map_err(DaemonError::io("randomness"))?,
         facts,
         host_sockets: machine.bound_sockets().map_err(DaemonError::io("the host's sockets"))?,
-        namespaces: machine.namespaces().map_err(DaemonError::io("the namespaces"))?,
+        namespaces: BTreeSet::new(),
         missing_drivers: BTreeSet::new(),
         given_namespaces: BTreeMap::new(),
     };

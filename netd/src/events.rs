@@ -2,6 +2,7 @@
 //!
 //! Three sources, one [`Bus`]. A reader that is slower than the events loses the oldest and is told how many.
 
+use crate::joined::differing;
 use crate::model::prefix::{Prefix, Prefixes};
 use crate::model::state::{Endpoint, Publish, PublishKey, State};
 use crate::reconcile::status::{Object, Status};
@@ -280,28 +281,33 @@ fn changes(before: &State, after: &State, now: Timestamp) -> Vec<Record> {
             tell(Kind::Unpublished, Object::Publish(*key), Some(&publish.container), message);
         }
     }
-    for (name, container) in &before.containers {
-        if after.containers.get(name).is_none_or(|now| now.id != container.id) {
-            tell(Kind::Removed, Object::Container(name.clone()), None, format!("container {name} removed"));
+    let containers: Vec<_> = differing(&before.containers, &after.containers).collect();
+    let networks: Vec<_> = differing(&before.networks, &after.networks).collect();
+    for (name, then, now) in &containers {
+        if then.is_some_and(|then| now.is_none_or(|now| now.id != then.id)) {
+            tell(Kind::Removed, Object::Container((*name).clone()), None, format!("container {name} removed"));
         }
     }
-    for (name, network) in &before.networks {
-        if after.networks.get(name).is_none_or(|now| now.id != network.id) {
-            tell(Kind::Removed, Object::Network(name.clone()), None, format!("network {name} removed"));
+    for (name, then, now) in &networks {
+        if then.is_some_and(|then| now.is_none_or(|now| now.id != then.id)) {
+            tell(Kind::Removed, Object::Network((*name).clone()), None, format!("network {name} removed"));
         }
     }
-    for (name, network) in &after.networks {
-        if before.networks.get(name).is_none_or(|then| then.id != network.id) {
-            tell(Kind::Created, Object::Network(name.clone()), None, format!("network {name} created"));
+    for (name, then, now) in &networks {
+        if now.is_some_and(|now| then.is_none_or(|then| then.id != now.id)) {
+            tell(Kind::Created, Object::Network((*name).clone()), None, format!("network {name} created"));
         }
     }
-    for (name, container) in &after.containers {
-        if before.containers.get(name).is_none_or(|then| then.id != container.id) {
-            tell(Kind::Created, Object::Container(name.clone()), None, format!("container {name} created"));
+    for (name, then, now) in &containers {
+        if now.is_some_and(|now| then.is_none_or(|then| then.id != now.id)) {
+            tell(Kind::Created, Object::Container((*name).clone()), None, format!("container {name} created"));
         }
     }
-    for (name, container) in &after.containers {
-        let Some(then) = before.containers.get(name).filter(|then| then.id == container.id) else { continue };
+    for (name, then, container) in &containers {
+        let (Some(then), Some(container)) = (then, container) else { continue };
+        if then.id != container.id {
+            continue;
+        }
         for (kind, word, one, other) in [
             (Kind::Disconnected, "disconnected from", then, container),
             (Kind::Connected, "connected to", container, then),
@@ -309,7 +315,7 @@ fn changes(before: &State, after: &State, now: Timestamp) -> Vec<Record> {
             let has = |endpoint: &&Endpoint| !other.endpoints.iter().any(|other| other.number == endpoint.number);
             for endpoint in one.endpoints.iter().filter(has) {
                 let message = format!("container {name} {word} network {}", endpoint.network);
-                tell(kind, Object::Container(name.clone()), None, message);
+                tell(kind, Object::Container((*name).clone()), None, message);
             }
         }
     }

@@ -311,7 +311,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let files = Files { folder: folder.path().to_owned(), resolv_conf: folder.path().join("host") };
         let mut state = State::default();
-        state.containers.insert("web".to_owned(), container("web"));
+        state.containers.insert("web".to_owned(), container("web").into());
         files.sync(&state).expect("written");
         let paths = Paths::of(folder.path(), &container("web")).expect("files of its own");
         assert_eq!(fs::read_to_string(&paths.hostname).expect("hostname"), "www\n");

@@ -60,9 +60,10 @@
 //!
 //! Lowest first; a module uses only what stands before it:
 //!
-//! `netd-common` · [`model`] · [`config`], [`resolv_conf`], [`mod@tuple`] · [`instance`], [`logging`], [`notify`] ·
-//! `reconcile::{target, observed, lower, parent, pool, unmet, plan, op, status}` · [`store`], [`kernel`] · `reconcile::{pass, run}`,
-//! [`names`], [`events`], [`files`], [`shortage`] · [`api`] · [`daemon`] · [`check`], [`cleanup`].
+//! `netd-common` · [`model`] · [`config`], [`resolv_conf`], [`mod@tuple`], [`mod@joined`] · [`instance`], [`logging`],
+//! [`notify`] · `reconcile::{target, observed, lower, parent, pool, unmet, changed, plan, op, status}` · [`store`],
+//! [`kernel`] · `reconcile::{pass, run}`, [`names`], [`events`], [`files`], [`shortage`] · [`api`] · [`daemon`] ·
+//! [`check`], [`cleanup`].
 //!
 //! # Where to look
 //!
@@ -103,6 +104,7 @@ pub mod daemon;
 pub mod events;
 pub mod files;
 pub mod instance;
+pub mod joined;
 pub mod kernel;
 pub mod logging;
 pub mod model;

@@ -25,6 +25,8 @@ pub struct Options {
 enum Length {
     /// The tests marked `#[ignore]` too, which take long
     Long,
+    /// Those of very many networks and containers alone, with the times that they print
+    Scale,
 }
 
 pub fn test(options: &Options) -> Result<()> {
@@ -39,6 +41,9 @@ pub fn test(options: &Options) -> Result<()> {
         setup::setup(&setup::Options::default())?;
     }
     check::check()?;
+    if options.length == Some(Length::Scale) {
+        return scale();
+    }
 
     let mut tally = Tally::new(property_names()?);
     let mut failed = Vec::new();
@@ -71,6 +76,14 @@ pub fn test(options: &Options) -> Result<()> {
         bail!("tests failed in: {}", failed.join("; "));
     }
     tally.require(options.quick)
+}
+
+/// With the netd that users run: times of another say little.
+fn scale() -> Result<()> {
+    run::step(&mut run::words("cargo build -p netd --bins --release --quiet"))?;
+    let mut command = run::words("cargo test -p netd-tests --test scale -- --ignored --nocapture --test-threads 1");
+    command.env("NETD_BIN", run::root().join("target/release/netd"));
+    run::step(&mut command)
 }
 
 /// Passes on what cargo and the tests say, counting; whether all of it went well.

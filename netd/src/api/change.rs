@@ -8,6 +8,7 @@ use super::error::Error;
 use super::extract::Wait;
 use super::host::Host;
 use super::view::View;
+use crate::joined::differing;
 use crate::kernel::facts::NodeFacts;
 use crate::model::command::{Command, Context, NamespaceAt, Refusal};
 use crate::model::parent::LinkDriver;
@@ -119,10 +120,19 @@ impl<H: Host> Api<H> {
                 .host
                 .bound_sockets()
                 .map_err(|source| Error::Host { what: "the host's sockets", source })?,
-            namespaces: self.host.namespaces().map_err(|source| Error::Host { what: "the namespaces", source })?,
+            namespaces: self.taken_namespaces(command),
             missing_drivers: self.missing_drivers(command)?,
             given_namespaces: self.given_namespaces(command),
         })
+    }
+
+    /// Those of the namespaces that the command would make that are there already.
+    fn taken_namespaces(&self, command: &Command) -> BTreeSet<String> {
+        let names = command.each().filter_map(|command| match command {
+            Command::CreateContainer(spec) => Some(&spec.name),
+            _ => None,
+        });
+        names.filter(|name| self.host.has_namespace(name)).cloned().collect()
     }
 
     fn given_namespaces(&self, command: &Command) -> BTreeMap<PathBuf, NamespaceAt> {
@@ -162,12 +172,10 @@ impl<H: Host> Api<H> {
     }
 
     fn write_files(&self, before: &State, after: &State) -> std::io::Result<()> {
-        for name in before.containers.keys().filter(|name| !after.containers.contains_key(*name)) {
-            self.files.remove(name)?;
-        }
-        for (name, container) in &after.containers {
-            if before.containers.get(name) != Some(container) {
-                self.files.write(after, container)?;
+        for (name, _, container) in differing(&before.containers, &after.containers) {
+            match container {
+                Some(container) => self.files.write(after, container)?,
+                None => self.files.remove(name)?,
             }
         }
         Ok(())

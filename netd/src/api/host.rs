@@ -34,11 +34,8 @@ pub trait Host: std::fmt::Debug + Send + Sync + 'static {
     /// The process that holds a socket, as `name (pid N)`.
     fn process_of(&self, inode: u32) -> Option<String>;
 
-    /// Names in the folder of namespaces.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    fn namespaces(&self) -> io::Result<BTreeSet<String>>;
+    /// Whether anything stands under this name in the folder of namespaces.
+    fn has_namespace(&self, name: &str) -> bool;
 
     fn namespace_at(&self, path: &Path) -> NamespaceAt;
 
@@ -131,8 +128,8 @@ impl Host for Linux {
         sockets::process_of(inode)
     }
 
-    fn namespaces(&self) -> io::Result<BTreeSet<String>> {
-        netns::names(&self.netns_dir)
+    fn has_namespace(&self, name: &str) -> bool {
+        self.netns_dir.join(name).symlink_metadata().is_ok()
     }
 
     fn namespace_at(&self, path: &Path) -> NamespaceAt {

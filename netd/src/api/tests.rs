@@ -53,8 +53,8 @@ impl Host for Machine {
         (inode == 7).then(|| "sshd (pid 99)".to_owned())
     }
 
-    fn namespaces(&self) -> io::Result<BTreeSet<String>> {
-        Ok(["theirs".to_owned()].into())
+    fn has_namespace(&self, name: &str) -> bool {
+        name == "theirs"
     }
 
     fn namespace_at(&self, path: &Path) -> NamespaceAt {

@@ -4,6 +4,7 @@ use super::backends;
 use super::datapath::Datapath;
 use super::names::{self, Names, led};
 use super::netlink::{Netlink, Watch};
+use super::netns;
 use super::netns::lent::Lent;
 use super::netns::made::Made;
 use super::{Error, Kernel};
@@ -67,10 +68,7 @@ impl Linux {
     fn carry_out(&mut self, op: &Op) -> io::Result<()> {
         let index_of = |name: &str| nix::net::if_::if_nametoindex(name).ok();
         match op {
-            Op::CreateNamespace(path, sandbox) => {
-                self.made.create(path, sandbox)?;
-                self.netlink.raise_loopback(path)
-            }
+            Op::CreateNamespace(path, sandbox) => self.made.create(path, sandbox),
             Op::DeleteNamespace(path) => self.made.delete(path),
             Op::CreateLink(name, link) => self.netlink.create_link(name, link),
             Op::ConfigureLink(name, link) => {
@@ -138,7 +136,7 @@ impl Linux {
         let listened = match self.names.listen(path) {
             // A namespace that somebody else made, and left as bare as the kernel makes them.
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                self.netlink.raise_loopback(path)?;
+                netns::in_namespace(path, netns::raise_loopback)??;
                 self.names.listen(path)
             }
             done => done,

@@ -37,12 +37,26 @@ pub fn site(random: [u8; 5]) -> IpNetwork {
 #[must_use]
 pub fn automatic_subnet(pool: IpNetwork, occupied: &[IpNetwork]) -> Option<IpNetwork> {
     let prefix = if pool.is_ipv4() { AUTOMATIC_PREFIX } else { AUTOMATIC_PREFIX_V6 };
-    let occupied: Vec<IpNetwork> = occupied.iter().copied().filter(|other| overlap(*other, pool)).collect();
     let (first, size) = bits(pool.network());
+    let (last, _) = bits(pool.broadcast());
     let step = 1_u128 << (size - u32::from(prefix));
-    (0..1_u128 << (prefix - pool.prefix()))
-        .filter_map(|index| IpNetwork::new(address_like(pool.network(), first + index * step), prefix).ok())
-        .find(|subnet| !occupied.iter().any(|other| overlap(*other, *subnet)))
+    let inside = occupied.iter().filter(|other| overlap(**other, pool));
+    let mut taken: Vec<(u128, u128)> =
+        inside.map(|other| (bits(other.network()).0, bits(other.broadcast()).0)).collect();
+    taken.sort_unstable();
+    // Past one after the other, so that thousands of them cost one walk.
+    let mut candidate = first;
+    for (start, end) in taken {
+        if start > candidate + (step - 1) {
+            break;
+        }
+        if end >= candidate {
+            // The next multiple behind it.
+            candidate = first + ((end - first) / step + 1) * step;
+        }
+    }
+    let is_inside = candidate <= last;
+    is_inside.then(|| IpNetwork::new(address_like(pool.network(), candidate), prefix).ok()).flatten()
 }
 
 /// Whether two prefixes share an address.
@@ -228,7 +242,38 @@ mod tests {
         assert_eq!(hand_out(&mut subnet, &mut taken).as_deref(), Some("10.1.0.3"));
     }
 
+    #[test]
+    fn thousands_of_subnets_are_found_without_a_search_for_each() {
+        let mut occupied = Vec::new();
+        for index in 0..4096_u32 {
+            let found = automatic_subnet(pool(), &occupied).unwrap();
+            assert_eq!(found.network(), IpAddr::V4(Ipv4Addr::from_bits(0x0ad0_0000 + (index << 8))));
+            occupied.push(found);
+        }
+        assert_eq!(automatic_subnet(pool(), &occupied), None);
+        occupied.remove(1234);
+        assert_eq!(automatic_subnet(pool(), &occupied).unwrap().to_string(), "10.212.210.0/24");
+    }
+
     proptest! {
+        #[test]
+        fn the_first_subnet_that_overlaps_nothing_is_found(
+            occupied in prop::collection::vec((0..1_u32 << 21, 8_u8..=32), 0..40),
+        ) {
+            let occupied: Vec<IpNetwork> = occupied
+                .into_iter()
+                .map(|(offset, prefix)| {
+                    // Around the pool's beginning, and now and then before it.
+                    let address = Ipv4Network::new(Ipv4Addr::from_bits(0x0acf_fff0 + (offset >> 8)), prefix).unwrap();
+                    Ipv4Network::new(address.network(), prefix).unwrap().into()
+                })
+                .collect();
+            let all = (0..4096_u32).map(|index| Ipv4Addr::from_bits(0x0ad0_0000 + (index << 8)));
+            let mut all = all.map(|address| IpNetwork::new(address.into(), 24).unwrap());
+            let expected = all.find(|subnet| !occupied.iter().any(|other| overlap(*other, *subnet)));
+            prop_assert_eq!(automatic_subnet(pool(), &occupied), expected);
+        }
+
         #[test]
         fn a_live_address_is_never_handed_out(
             prefix in 24_u8..=30, range in 24_u8..=32, offset in any::<u32>(), aux in any::<[u8; 3]>(),

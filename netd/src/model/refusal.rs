@@ -119,7 +119,7 @@ pub enum Refusal {
     #[error("network \"{network}\": {what}")]
     BadNetwork { network: String, what: String },
 
-    #[error("network \"{network}\" is in use by {}; remove that first", quoted(by))]
+    #[error("network \"{network}\" is in use by {}; disconnect or remove that first", quoted(by))]
     NetworkInUse { network: String, by: Vec<String> },
 
     #[error("network \"{network}\" is built in and stays")]
@@ -375,89 +375,4 @@ fn instead(prefix: Prefix, covering: Option<Prefix>, inside: &[Prefix]) -> Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_say_what_why_and_what_to_do() {
-        let any: IpAddr = "0.0.0.0".parse().unwrap();
-        let loopback: IpAddr = "127.0.0.1".parse().unwrap();
-        let bound = || Refusal::PortBound {
-            host_ip: any,
-            host_port: 80,
-            protocol: Protocol::Tcp,
-            address: loopback,
-            inode: 77,
-            process: None,
-        };
-        let published = |existing_ip| Refusal::PortPublished {
-            host_ip: any,
-            host_port: 80,
-            protocol: Protocol::Udp,
-            container: "web".to_owned(),
-            existing_ip,
-        };
-        let prefix = |text: &str| text.parse().unwrap();
-        let not_blocked = |covering: Option<&str>, inside: &[&str]| Refusal::NotBlocked {
-            prefix: prefix("10.1.0.0/16"),
-            covering: covering.map(prefix),
-            inside: inside.iter().map(|text| prefix(text)).collect(),
-        };
-        for (refusal, text) in [
-            (
-                Refusal::UnknownContainer { name: "wbe".to_owned(), nearest: Some("web".to_owned()) },
-                "no container named \"wbe\"; did you mean \"web\"?",
-            ),
-            (
-                Refusal::UnknownNetwork { name: "x\n".to_owned(), nearest: None },
-                "no network named \"x\\n\"; `netctl network ls` lists them",
-            ),
-            (
-                bound().naming_process(&|inode| (inode == 77).then(|| "nginx (pid 12)".to_owned())),
-                "port 0.0.0.0:80/tcp is already bound on the host, at 127.0.0.1:80 by nginx (pid 12); \
-                 stop what holds it or choose another port",
-            ),
-            (
-                bound(),
-                "port 0.0.0.0:80/tcp is already bound on the host, at 127.0.0.1:80 (socket inode 77); \
-                 stop what holds it or choose another port",
-            ),
-            (
-                published(any),
-                "port 0.0.0.0:80/udp is already published by container \"web\"; \
-                 unpublish that first or choose another port",
-            ),
-            (
-                published(loopback),
-                "port 0.0.0.0:80/udp is already published by container \"web\" at 127.0.0.1:80; \
-                 unpublish that first or choose another port",
-            ),
-            (
-                Refusal::NetworkInUse { network: "n".to_owned(), by: (0..10).map(|n| format!("c{n}")).collect() },
-                "network \"n\" is in use by \"c0\", \"c1\", \"c2\", \"c3\", \"c4\", \"c5\", \"c6\", \"c7\", 2 more; \
-                 remove that first",
-            ),
-            (
-                not_blocked(Some("10.0.0.0/8"), &[]),
-                "10.1.0.0/16 is not blocked; 10.0.0.0/8, which has it, is: unblock that, and block again what is to stay \
-                 blocked",
-            ),
-            (
-                not_blocked(None, &["10.1.2.0/24", "10.1.3.0/24"]),
-                "10.1.0.0/16 is not blocked; of 10.1.0.0/16 only parts are: 10.1.2.0/24, 10.1.3.0/24",
-            ),
-            (not_blocked(None, &[]), "10.1.0.0/16 is not blocked; `netctl block ls` lists what is"),
-            (
-                Refusal::BlockListFull { has: 1_048_575, more: 2 },
-                "the block list takes 1048576 prefixes: it has 1048575, and 2 more do not fit; unblock some, or block \
-                 shorter prefixes",
-            ),
-            (
-                Refusal::NotHostAddress { address: any, has: vec![loopback] },
-                "the host has no address 0.0.0.0; it has 127.0.0.1",
-            ),
-        ] {
-            assert_eq!(refusal.to_string(), text);
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Bytes: the least that IPv6 allows (RFC 8200 section 5). Linux has no IPv6 on an interface that takes less.
 pub const MTU_MIN_V6: u32 = 1280;
@@ -32,8 +33,10 @@ pub struct State {
     pub next_network: u32,
     /// The next unused number of an allow list; numbers are never used twice.
     pub next_allow_list: u32,
-    pub networks: BTreeMap<String, Network>,
-    pub containers: BTreeMap<String, Container>,
+    /// Shared between states, as the containers: a copy of a state copies what it changes, and what is the same is known to
+    /// be so without being read.
+    pub networks: BTreeMap<String, Arc<Network>>,
+    pub containers: BTreeMap<String, Arc<Container>>,
     pub publishes: BTreeMap<PublishKey, Publish>,
     /// The clients that published ports are open to, by the number that [`Publish::allow`] names. What is on a list never
     /// changes: a port that is opened to others gets another list, so there is no moment at which it has parts of both.
@@ -221,7 +224,8 @@ impl State {
     /// with the highest priority, and of several the one that was joined first.
     #[must_use]
     pub fn way_out<'a>(&self, container: &'a Container, family: Family) -> Option<(&'a Endpoint, IpAddr)> {
-        let outside = |endpoint: &&Endpoint| self.networks.get(&endpoint.network).is_some_and(Network::is_outside);
+        let outside =
+            |endpoint: &&Endpoint| self.networks.get(&endpoint.network).is_some_and(|network| network.is_outside());
         let leading = container.endpoints.iter().filter(outside);
         // Backwards, since of several that are equal the last counts as the greatest.
         leading
@@ -233,7 +237,7 @@ impl State {
     /// The container whose namespace another shares, while that lives.
     #[must_use]
     pub fn shared(&self, shared: &Shared) -> Option<&Container> {
-        self.containers.get(&shared.name).filter(|container| container.id == shared.id)
+        self.containers.get(&shared.name).map(Arc::as_ref).filter(|container| container.id == shared.id)
     }
 }
 

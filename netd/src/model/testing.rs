@@ -132,7 +132,8 @@ pub fn state() -> State {
 /// Among few names, addresses and ports, so that they meet.
 pub fn any_command() -> impl Strategy<Value = Command> {
     let name = || (0..6_u8).prop_map(|n| format!("c{n}"));
-    let net = || prop_oneof![Just("bridge"), Just("n0"), Just("n1"), Just("none")].prop_map(str::to_owned);
+    let names = ["bridge", "n0", "n1", "n2", "none"];
+    let net = move || prop::sample::select(names.to_vec()).prop_map(str::to_owned);
     let subnets = || {
         let one = |text: &str| Just(vec![text.parse().unwrap()]);
         prop_oneof![Just(Vec::new()), one("10.9.0.0/29"), one("fd09::/125"), one("fd10::/64")]
@@ -163,6 +164,13 @@ pub fn any_command() -> impl Strategy<Value = Command> {
         prop::collection::vec(name(), 1..3).prop_map(Command::PruneContainers),
         (net(), subnets(), any::<bool>(), any::<bool>()).prop_map(|(name, subnets, ipv6, internal)| {
             Command::CreateNetwork(NetworkSpec { subnets, ipv6, internal, ..network(&name) })
+        }),
+        // Often on one wire.
+        (0..3_u8, any::<bool>(), any::<bool>()).prop_map(|(number, is_alone, shares_mac)| {
+            let parent = if is_alone { "lan0" } else { "lan0.20" };
+            let driver = if is_alone && shares_mac { Driver::Ipvlan } else { Driver::Macvlan };
+            let subnet = format!("10.7.{number}.0/24");
+            Command::CreateNetwork(on_parent(&format!("n{number}"), driver, parent, &subnet, &[]))
         }),
         net().prop_map(|name| Command::RemoveNetworks(vec![name])),
         Just(Command::PruneNetworks(Vec::new())),

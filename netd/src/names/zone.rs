@@ -3,7 +3,7 @@
 //! Pure: an index over one revision of the state. A container is known on each of its networks by its name, its host name,
 //! the first twelve digits of its id and the aliases that it has there; each of them also with `.NETWORK` behind it.
 
-use crate::model::state::{Container, Network, State};
+use crate::model::state::{Container, State};
 use crate::reconcile::lower::namespace;
 use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, HashMap};
@@ -114,7 +114,7 @@ impl Zone {
             view.dns.extend(&container.dns);
             for endpoint in &container.endpoints {
                 view.networks.extend(members.get(endpoint.network.as_str()).cloned());
-                view.is_outside |= state.networks.get(&endpoint.network).is_some_and(Network::is_outside);
+                view.is_outside |= state.networks.get(&endpoint.network).is_some_and(|network| network.is_outside());
             }
         }
         zone

@@ -3,6 +3,7 @@
 //! `State --lower--> Target --plan(Target, Observed)--> [Op] --apply--> kernel`. Crash, drift, restart and upgrade are
 //! one function with two arguments. Everything but the loop is pure.
 
+pub mod changed;
 pub mod lower;
 pub mod observed;
 pub mod op;

@@ -1,5 +1,6 @@
 //! What does one round of the reconciler do, and what does it remember for the next?
 
+use super::changed::parts;
 use super::lower::lower;
 use super::observed::Observed;
 use super::op::{FlowSelector, Op, Phase};
@@ -110,18 +111,37 @@ impl<K: Kernel> Reconciler<K> {
             },
         };
         self.blind = None;
-        let target = lower(state, &self.facts, &self.netns_dir);
-        let mut ops = plan(&target, &observed);
+        let mut ops = match looked {
+            Look::Remembered => self.changes(state, &observed),
+            Look::Anew => self.differences(state, &mut observed),
+        };
         self.add_unpurged(&mut ops);
         let planned = ops.len();
         self.note_unmet(unmet(state, &self.facts));
         let all_done = self.carry_out(ops, &mut observed, state, now);
-        observed.share(&target);
         // What a step that failed has left behind is not known.
         self.observed = all_done.then_some(observed);
         self.previous = Arc::clone(state);
         self.observed_revision = state.revision;
         Outcome { status: self.status(), planned, looked }
+    }
+
+    /// The steps from what the kernel holds.
+    fn differences(&self, state: &State, observed: &mut Observed) -> Vec<Op> {
+        let target = lower(state, &self.facts, &self.netns_dir);
+        observed.share(&target);
+        plan(&target, observed)
+    }
+
+    /// The same, when nothing but the state has changed since the kernel was last seen.
+    fn changes(&self, state: &State, observed: &Observed) -> Vec<Op> {
+        // Steps that wait to be tried again are not in the kernel.
+        let parts = if self.failures.is_empty() { parts(&self.previous, state) } else { None };
+        let lowered = |state: &State| lower(state, &self.facts, &self.netns_dir);
+        match parts {
+            Some((before, after)) => plan(&lowered(&after), &Observed(lowered(&before))),
+            None => plan(&lowered(state), observed),
+        }
     }
 
     fn look(&mut self) -> Result<Observed, crate::kernel::Error> {

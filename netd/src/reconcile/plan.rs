@@ -7,10 +7,10 @@
 use super::observed::Observed;
 use super::op::{FlowSelector, Op};
 use super::target::{Attachment, Link, LinkName, Route, Target, Vlan};
+use crate::joined::{differing, joined};
 use crate::model::prefix::Prefixes;
 use netd_common::Addr;
 use netd_common::publish::Publish;
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -44,7 +44,8 @@ struct Links<'a> {
 impl<'a> Links<'a> {
     fn compare(target: &'a Target, now: &'a Target) -> Self {
         // A namespace that goes or comes is not the one that the link was seen in, even if the path is the same.
-        let stays = |link: &Link| target.namespaces.get(&link.namespace) == now.namespaces.get(&link.namespace);
+        let exchanged: BTreeSet<_> = differing(&target.namespaces, &now.namespaces).map(|(path, _, _)| path).collect();
+        let stays = |link: &Link| exchanged.is_empty() || !exchanged.contains(&link.namespace);
         let goes = |name: &LinkName, vlan: &Vlan| {
             !target.vlans.get(name).is_some_and(|wanted| wanted.of == vlan.of && wanted.id == vlan.id)
         };
@@ -255,27 +256,6 @@ fn upserted<'a, K: Ord, V: PartialEq>(
     joined(target, now).filter_map(move |(key, wanted, present)| {
         let wanted = wanted?;
         (present != Some(wanted) || anew(key, wanted)).then_some((key, wanted))
-    })
-}
-
-/// Every key of either map with what each has for it, in order. One walk over both instead of a search for each key: of
-/// ten thousand entries nearly all are alike, and every change of the state pays for comparing them.
-fn joined<'a, K: Ord, V>(
-    target: &'a BTreeMap<K, V>,
-    now: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)> {
-    let (mut target, mut now) = (target.iter().peekable(), now.iter().peekable());
-    std::iter::from_fn(move || {
-        let order = match (target.peek(), now.peek()) {
-            (Some((wanted, _)), Some((present, _))) => wanted.cmp(present),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return None,
-        };
-        let wanted = if order.is_le() { target.next() } else { None };
-        let present = if order.is_ge() { now.next() } else { None };
-        let (key, _) = wanted.or(present)?;
-        Some((key, wanted.map(|(_, value)| value), present.map(|(_, value)| value)))
     })
 }
 

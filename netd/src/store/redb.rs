@@ -4,6 +4,7 @@
 //! Every record denies unknown fields, so that a schema that changed is an error and never half read.
 
 use super::WriteError;
+use crate::joined::differing;
 use crate::model::prefix::{Prefix, Prefixes};
 use crate::model::state::State;
 use netd_common::Addr;
@@ -169,14 +170,15 @@ fn write_records<K: Ord, V: Serialize + PartialEq>(
 ) -> Result<(), redb::Error> {
     let unwritable = |error: serde_json::Error| redb::Error::Io(error.into());
     let mut rows = transaction.open_table(table)?;
-    for (key, value) in new {
-        if old.get(key) != Some(value) {
-            let record = serde_json::to_vec(value).map_err(unwritable)?;
-            rows.insert(name_of(key).map_err(unwritable)?.as_str(), record.as_slice())?;
+    for (key, _, value) in differing(old, new) {
+        let name = name_of(key).map_err(unwritable)?;
+        match value {
+            Some(value) => {
+                let record = serde_json::to_vec(value).map_err(unwritable)?;
+                drop(rows.insert(name.as_str(), record.as_slice())?);
+            }
+            None => drop(rows.remove(name.as_str())?),
         }
-    }
-    for key in old.keys().filter(|key| !new.contains_key(key)) {
-        rows.remove(name_of(key).map_err(unwritable)?.as_str())?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::code::{before_tests, code_only, line_number};
 /// above it.
 const LAYERS: &[&[&str]] = &[
     &["model"],
-    &["config", "resolv_conf", "tuple"],
+    &["config", "joined", "resolv_conf", "tuple"],
     // The process's own surroundings: they know settings and nothing of networks.
     &["instance", "logging", "notify"],
     &[
@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
         "reconcile::parent",
         "reconcile::pool",
         "reconcile::unmet",
+        "reconcile::changed",
         "reconcile::target",
         "reconcile::observed",
         "reconcile::status",

@@ -80,17 +80,6 @@ impl Netlink {
         })
     }
 
-    /// Sets the loopback device of the namespace at `path` up: a container without a network has that much.
-    pub fn raise_loopback(&self, path: &Path) -> io::Result<()> {
-        let namespace = netns::open(path)?;
-        self.runtime.block_on(async {
-            for inside in Connection::inside(&[&namespace])? {
-                inside.run(async |inside| links::raise_loopback(inside).await).await?;
-            }
-            Ok(())
-        })
-    }
-
     /// How the loopback device of the namespace at `path` is.
     pub fn loopback(&self, path: &Path) -> io::Result<Loopback> {
         let namespace = netns::open(path)?;

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -39,7 +40,8 @@ pub fn in_new<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Resul
     })?
 }
 
-/// Makes a new, empty network namespace, kept by a bind mount at `path`. Refused when `path` exists.
+/// Makes a new network namespace with nothing but its loopback device, which is up, kept by a bind mount at `path`.
+/// Refused when `path` exists.
 ///
 /// With `forwards`, its stack sends packets on between its interfaces; without, it does not, whatever it inherited: a new
 /// namespace begins with the settings of the host or of its maker (`net.core.devconf_inherit_init_net`).
@@ -58,6 +60,7 @@ pub fn create(path: &Path, forwards: bool, identified: impl FnOnce(u64) -> io::R
             return Err(Errno::EEXIST.into());
         }
         set_forwarding(forwards)?;
+        raise_loopback()?;
         identified(std::fs::metadata(OWN)?.ino())?;
         OpenOptions::new().write(true).create_new(true).mode(0o444).open(path)?;
         let mounted = mount(Some(OWN), path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
@@ -66,6 +69,21 @@ pub fn create(path: &Path, forwards: bool, identified: impl FnOnce(u64) -> io::R
         }
         Ok(mounted?)
     })?
+}
+
+/// Sets the loopback device of this thread's namespace up: what listens on 127.0.0.0/8 needs it. A request by netlink
+/// would need a socket and its reader.
+pub fn raise_loopback() -> io::Result<()> {
+    let socket = nix::sys::socket::socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: all zero is a legal `ifreq`: an empty name, and no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an `ifreq`, which outlives the call.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &request) })?;
+    Ok(())
 }
 
 /// In the namespace of this thread. The first file sets the others of IPv4, and the second those of IPv6.

@@ -4,6 +4,7 @@ use super::Effect;
 use crate::model::attach::Attach;
 use crate::model::refusal::Refusal;
 use crate::model::state::{Container, Driver, Endpoint, Mode, NETWORKS_MAX, State};
+use std::sync::Arc;
 
 impl State {
     pub(super) fn connect(&mut self, name: &str, attach: &Attach) -> Result<Effect, Refusal> {
@@ -20,7 +21,7 @@ impl State {
         }
         let interface = free_interface(endpoints);
         let endpoint = self.plug_in(attach, interface)?;
-        if let Some(container) = self.containers.get_mut(name) {
+        if let Some(container) = self.containers.get_mut(name).map(Arc::make_mut) {
             container.mode = Mode::Bridge;
             container.endpoints.push(endpoint);
         }
@@ -47,7 +48,7 @@ impl State {
     }
 
     fn leave(&mut self, name: &str, network: &str) -> Effect {
-        if let Some(container) = self.containers.get_mut(name) {
+        if let Some(container) = self.containers.get_mut(name).map(Arc::make_mut) {
             container.mode = Mode::Bridge;
             container.endpoints.retain(|endpoint| endpoint.network != network);
         }
@@ -275,7 +276,7 @@ mod tests {
             (
                 Command::RemoveNetworks(vec!["tiny".to_owned()]),
                 "network_in_use",
-                "network \"tiny\" is in use by \"client\"; remove that first",
+                "network \"tiny\" is in use by \"client\"; disconnect or remove that first",
             ),
         ] {
             assert_eq!(refused(&state, &command), (code, text.to_owned()), "{command:?}");

@@ -46,7 +46,7 @@ impl State {
         };
         let exposed = container.exposed.iter().filter(|_| spec.publish_all).map(|exposed| exposed.published());
         let ports: Vec<PortMap> = spec.publish.iter().cloned().chain(exposed).collect();
-        self.containers.insert(spec.name.clone(), container);
+        self.containers.insert(spec.name.clone(), container.into());
         self.publish(&spec.name, &ports, &BTreeSet::new(), context)?;
         Ok(Effect::Changed)
     }

@@ -9,6 +9,7 @@ use crate::model::state::{Endpoint, Mac, State, Subnet};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 impl State {
     /// Makes the endpoint: the number, the addresses and the MAC are taken. `interface` is its name in the container.
@@ -50,7 +51,7 @@ impl State {
         chosen: Option<IpAddr>,
         neighbours: &Neighbours,
     ) -> Result<Option<IpNetwork>, Refusal> {
-        let subnets = self.networks.get_mut(network).map(|network| &mut network.subnets);
+        let subnets = self.networks.get_mut(network).map(|network| &mut Arc::make_mut(network).subnets);
         let Some(subnet) = subnets.into_iter().flatten().find(|subnet| Family::of(subnet.gateway) == family) else {
             let no_subnet = |address| Refusal::NoSubnet { network: network.to_owned(), option, family, address };
             return chosen.map_or(Ok(None), |address| Err(no_subnet(address)));

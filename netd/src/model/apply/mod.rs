@@ -18,6 +18,7 @@ use super::command::{Command, Context};
 use super::name;
 use super::refusal::{Kind, Refusal};
 use super::state::{Container, Network, State};
+use std::sync::Arc;
 
 /// What a rule has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,8 @@ impl State {
             // Identifiers are made of it, and short ones of its beginning.
             context.entropy = mixed(entropy, index);
             if let Command::RemoveContainers(names) = command {
-                let has_own = |name: &&String| self.containers.get(*name).is_some_and(Container::has_made_namespace);
+                let has_own =
+                    |name: &&String| self.containers.get(*name).is_some_and(|container| container.has_made_namespace());
                 let freed: Vec<&String> = names.iter().filter(has_own).collect();
                 context.namespaces.retain(|name| !freed.contains(&name));
             }
@@ -82,7 +84,7 @@ impl State {
     /// # Errors
     /// When there is none; with the nearest name.
     pub fn container(&self, name: &str) -> Result<&Container, Refusal> {
-        self.containers.get(name).ok_or_else(|| Refusal::UnknownContainer {
+        self.containers.get(name).map(Arc::as_ref).ok_or_else(|| Refusal::UnknownContainer {
             name: name.to_owned(),
             nearest: name::nearest(name, self.containers.keys()),
         })
@@ -93,7 +95,7 @@ impl State {
     /// # Errors
     /// When there is none; with the nearest name.
     pub fn network(&self, name: &str) -> Result<&Network, Refusal> {
-        self.networks.get(name).ok_or_else(|| Refusal::UnknownNetwork {
+        self.networks.get(name).map(Arc::as_ref).ok_or_else(|| Refusal::UnknownNetwork {
             name: name.to_owned(),
             nearest: name::nearest(name, self.networks.keys()),
         })

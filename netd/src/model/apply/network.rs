@@ -44,7 +44,7 @@ impl State {
                 options: BTreeMap::new(),
                 created: context.now,
             };
-            self.networks.insert(name.to_owned(), network);
+            self.networks.insert(name.to_owned(), network.into());
             effect = Effect::Changed;
         }
         Ok(effect)
@@ -79,7 +79,7 @@ impl State {
             options: spec.options.clone(),
             created: context.now,
         };
-        self.networks.insert(spec.name.clone(), network);
+        self.networks.insert(spec.name.clone(), network.into());
         Ok(Effect::Changed)
     }
 
@@ -89,7 +89,7 @@ impl State {
             if is_builtin(name) {
                 return Err(Refusal::BuiltinNetwork { network: name.clone() });
             }
-            let on_it = |container: &&crate::model::state::Container| {
+            let on_it = |container: &&std::sync::Arc<crate::model::state::Container>| {
                 container.endpoints.iter().any(|endpoint| endpoint.network == network.name)
             };
             let by: Vec<String> = self.containers.values().filter(on_it).map(|c| c.name.clone()).collect();

@@ -6,7 +6,7 @@ use crate::model::family::Family;
 use crate::model::port_map::PortMap;
 use crate::model::prefix::Prefix;
 use crate::model::refusal::{Kind, Refusal};
-use crate::model::state::{Container, Endpoint, Mode, Network, Protocol, Publish, PublishKey, State};
+use crate::model::state::{Container, Endpoint, Mode, Protocol, Publish, PublishKey, State};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -197,14 +197,16 @@ impl Container {
     /// # Errors
     /// When there is none.
     pub fn answerer<'a>(&'a self, state: &'a State, family: Family) -> Result<(&'a Endpoint, IpAddr), Refusal> {
-        let published = |endpoint: &Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_published);
+        let published =
+            |endpoint: &Endpoint| state.networks.get(&endpoint.network).is_some_and(|network| network.is_published());
         // What it answers leaves by the default route.
         let find = |family| state.way_out(self, family).filter(|(endpoint, _)| published(endpoint));
         let found = match family {
             Family::V4 => find(Family::V4),
             Family::V6 => find(Family::V6).or_else(|| find(Family::V4)),
         };
-        let outside = |endpoint: &&Endpoint| state.networks.get(&endpoint.network).is_some_and(Network::is_outside);
+        let outside =
+            |endpoint: &&Endpoint| state.networks.get(&endpoint.network).is_some_and(|network| network.is_outside());
         let why = match self.mode {
             Mode::Host => "it is on the host's own network, where its ports answer already",
             Mode::None => "it is on no network",

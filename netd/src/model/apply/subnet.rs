@@ -92,7 +92,7 @@ impl State {
             return Err(bad(spec, format!("{subnet} holds {what} addresses; choose a private range ({private})")));
         }
         // On another wire, the same addresses are others.
-        let is_elsewhere = |network: &&Network| match (parent, &network.parent) {
+        let is_elsewhere = |network: &Network| match (parent, &network.parent) {
             (Some(own), Some(other)) => own.interface != other.interface,
             (None, _) | (_, None) => false,
         };

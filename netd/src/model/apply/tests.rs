@@ -351,7 +351,7 @@ fn networks_are_refused_with_exact_words() {
     }
     let state = after(state, &[Command::CreateNetwork(lab), Command::CreateContainer(on("c", &["lab"]))]);
     for (name, code, text) in [
-        ("lab", "network_in_use", "network \"lab\" is in use by \"c\"; remove that first"),
+        ("lab", "network_in_use", "network \"lab\" is in use by \"c\"; disconnect or remove that first"),
         ("bridge", "builtin_network", "network \"bridge\" is built in and stays"),
         ("lub", "unknown_network", "no network named \"lub\"; did you mean \"lab\"?"),
     ] {

@@ -351,6 +351,8 @@ proptest! {
             let status = reconciler.pass(&state, Look::Remembered, now).status;
             let failing = unmet(&state, &facts());
             prop_assert_eq!(status, Status { observed_revision: state.revision, failing });
+            // Also where only what has changed was compared.
+            prop_assert_eq!(&reconciler.kernel.content.0, &lower(&state, &facts(), Path::new(NETNS_DIR)));
         }
         prop_assert_eq!(&reconciler.kernel.content.0, &lower(&state, &facts(), Path::new(NETNS_DIR)));
         prop_assert_eq!(reconciler.pass(&state, Look::Anew, now).planned, 0);
