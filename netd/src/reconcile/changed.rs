@@ -57,7 +57,7 @@ pub fn parts(before: &State, after: &State) -> Option<(State, State)> {
 }
 
 /// The interfaces on which these networks are.
-fn parents<'a>(state: &'a State, is_meant: impl Fn(&String) -> bool) -> impl Iterator<Item = &'a str> {
+fn parents(state: &State, is_meant: impl Fn(&String) -> bool) -> impl Iterator<Item = &str> {
     let networks = state.networks.iter().filter(move |(name, _)| is_meant(name));
     networks.filter_map(|(_, network)| Some(network.parent.as_ref()?.interface.as_str()))
 }
