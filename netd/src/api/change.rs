@@ -96,6 +96,7 @@ impl<H: Host> Api<H> {
                 }
                 _ => BTreeSet::new(),
             },
+            subnet_pools: self.subnet_pools.clone(),
             missing_drivers: self.missing_drivers(command)?,
             given_namespace: match command {
                 Command::CreateContainer(ContainerSpec { netns: Some(path), .. }) => self.host.namespace_at(path),
