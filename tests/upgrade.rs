@@ -65,6 +65,44 @@ fn a_flow_table_of_another_size_is_the_one_that_garbage_is_collected_in() {
 }
 
 #[test]
+fn programs_are_loaded_once_for_the_same_maps() {
+    let world = World::new();
+    let programs = || -> Vec<(String, String)> {
+        let named = fs::read_dir(world.pins().join("programs")).expect("the pins").map(|entry| {
+            let entry = entry.expect("a pin");
+            let path = entry.path();
+            let shown = world.host.ok(["bpftool", "-j", "prog", "show", "pinned", path.to_str().expect("UTF-8")]);
+            let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+            (entry.file_name().to_string_lossy().into_owned(), shown["id"].to_string())
+        });
+        let mut named: Vec<_> = named.collect();
+        named.sort();
+        named
+    };
+    let first = programs();
+    assert!(first.len() > 3 && first.iter().any(|(name, _)| name.starts_with("container_egress-")), "{first:?}");
+    world.restart();
+    assert_eq!(programs(), first);
+    assert!(world.stop());
+    fs::remove_file(world.pins().join("PUBLISHED")).expect("the pin");
+    let former = world.pins().join("programs/container_egress-0123456789abcdef");
+    fs::rename(world.pins().join("programs").join(&first[0].0), &former).expect("a pin of another build");
+    world.start();
+    let second = programs();
+    assert_eq!(
+        second.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        first.iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
+    let id = |of: &[(String, String)]| of.iter().find(|(name, _)| name.starts_with("container_egress-")).cloned();
+    assert_ne!(id(&second), id(&first), "it works on a map that is no longer used");
+    assert!(world.steps_planned_on_start() > 0);
+    let [web, client] = ["web", "client"].map(|name| world.plain(name));
+    client.place.ok(["ping", "-q", "-c1", "-W2", &web.ip.to_string()]);
+    world.restart();
+    assert_eq!((programs(), world.steps_planned_on_start()), (second, 0));
+}
+
+#[test]
 fn a_pinned_map_of_another_shape_is_not_used() {
     let world = taken_over(0, |world| {
         let pin = world.pins().join("PUBLISHED");

@@ -3,7 +3,9 @@
 //! A flag wins over an environment variable (`NETD_…`), which wins over the file, which wins over the default. The file
 //! is TOML; a key that is not known is refused. `packaging/netd.toml` shows all of them.
 
+use crate::model::ipam;
 use clap::{Args, ValueEnum};
+use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use std::fs;
 use std::io;
@@ -51,6 +53,8 @@ pub struct Config {
     pub uplinks: Vec<String>,
     /// Where namespaces are made: `ip netns` looks in `/run/netns`.
     pub netns_dir: PathBuf,
+    /// Where the subnets of networks that name none come from, in this order.
+    pub subnet_pools: Vec<IpNetwork>,
     /// Entries of the flow table, two a flow. Past it the least recently used flow makes room. None: by this machine's
     /// memory, see [`flows_by_memory`].
     pub flows_max: Option<u32>,
@@ -73,6 +77,7 @@ impl Default for Config {
             cgroup: None,
             uplinks: Vec::new(),
             netns_dir: "/run/netns".into(),
+            subnet_pools: vec![ipam::pool()],
             flows_max: None,
             socket_group: None,
             log_format: LogFormat::Text,
@@ -197,6 +202,9 @@ pub struct Options {
     /// Folder of namespaces [default: /run/netns]
     #[arg(long, env = "NETD_NETNS_DIR", value_name = "DIR")]
     pub netns_dir: Option<PathBuf>,
+    /// Where automatic subnets come from; repeatable [default: 10.208.0.0/12]
+    #[arg(long = "subnet-pool", env = "NETD_SUBNET_POOLS", value_name = "CIDR", value_delimiter = ',')]
+    pub subnet_pools: Option<Vec<IpNetwork>>,
     /// Entries of the flow table, two a flow [default: a hundredth of the memory, from 131072 to 4194304]
     #[arg(long, env = "NETD_FLOWS_MAX", value_name = "N")]
     pub flows_max: Option<u32>,
@@ -223,6 +231,8 @@ pub enum ConfigError {
     Malformed { path: PathBuf, message: String },
     #[error("flows_max is {given}; it must be from {} to {}", FLOWS_RANGE.start(), FLOWS_RANGE.end())]
     FlowsMax { given: u32 },
+    #[error("subnet_pools {what}; write networks from /8 to /24, such as 10.208.0.0/12")]
+    SubnetPools { what: String },
     #[error("the {name} is \"{}\"; write an absolute path", path.display())]
     RelativePath { name: &'static str, path: PathBuf },
 }
@@ -254,6 +264,7 @@ impl Options {
             cgroup: self.cgroup.or(file.cgroup),
             uplinks: self.uplinks.unwrap_or(file.uplinks),
             netns_dir: self.netns_dir.unwrap_or(file.netns_dir),
+            subnet_pools: self.subnet_pools.unwrap_or(file.subnet_pools),
             flows_max: self.flows_max.or(file.flows_max),
             socket_group: self.socket_group.or(file.socket_group),
             log_format: self.log_format.unwrap_or(file.log_format),
@@ -262,6 +273,9 @@ impl Options {
         };
         if let Some(given) = config.flows_max.filter(|given| !FLOWS_RANGE.contains(given)) {
             return Err(ConfigError::FlowsMax { given });
+        }
+        if let Some(what) = ipam::wrong_in_pools(&config.subnet_pools) {
+            return Err(ConfigError::SubnetPools { what });
         }
         let folders = [
             ("state folder", &config.state_dir),
@@ -324,7 +338,7 @@ mod tests {
             .collect();
         let set = toml::from_str::<toml::Table>(&uncommented).expect("TOML");
         let keys: Vec<&str> = set.keys().map(String::as_str).collect();
-        assert_eq!(keys.len(), 12, "every setting is shown: {keys:?}");
+        assert_eq!(keys.len(), 13, "every setting is shown: {keys:?}");
         let shown: Config = toml::from_str(&uncommented).expect("settings that are known");
         let default = Config::default();
         assert_eq!(shown.instance, default.instance);
@@ -333,6 +347,7 @@ mod tests {
         assert_eq!(shown.bpffs, default.bpffs);
         assert_eq!(shown.uplinks, default.uplinks);
         assert_eq!(shown.netns_dir, default.netns_dir);
+        assert_eq!(shown.subnet_pools, default.subnet_pools);
         assert_eq!(default.flows_max, None);
         assert!(shown.flows_max.is_some_and(|shown| FLOWS_BY_MEMORY.contains(&shown)), "an example");
         assert_eq!(shown.log_format, default.log_format);
@@ -363,11 +378,12 @@ mod tests {
     fn flags_win_over_the_file() {
         let config = resolve(
             "instance = \"lab\"\nuplinks = [\"eth1\"]\nlog_format = \"json\"\n",
-            &["--instance", "other", "--uplink", "a", "--uplink", "b,c"],
+            &["--instance", "other", "--uplink", "a", "--uplink", "b,c", "--subnet-pool", "10.8.0.0/16,172.20.0.0/14"],
         )
         .expect("settings");
         assert_eq!(config.instance.as_str(), "other");
         assert_eq!(config.uplinks, ["a", "b", "c"]);
+        assert_eq!(config.subnet_pools, ["10.8.0.0/16", "172.20.0.0/14"].map(|text| text.parse().expect("a network")));
         assert_eq!(config.log_format, LogFormat::Json, "the file wins over the default");
     }
 
@@ -377,6 +393,10 @@ mod tests {
             ("uplink = [\"eth0\"]\n", "unknown field `uplink`"),
             ("instance = \"a/b\"\n", "cannot name an instance"),
             ("flows_max = 3\n", "it must be from 1024 to 16777216"),
+            ("subnet_pools = []\n", "subnet_pools is empty; write networks from /8 to /24"),
+            ("subnet_pools = [\"10.0.0.0/25\"]\n", "subnet_pools has 10.0.0.0/25; write networks from /8 to /24"),
+            ("subnet_pools = [\"10.0.0.1/16\"]\n", "subnet_pools has 10.0.0.1/16; write networks"),
+            ("subnet_pools = [\"fd00::/16\"]\n", "subnet_pools has fd00::/16; write networks"),
             ("run_dir = \"run\"\n", "write an absolute path"),
             ("log_format = \"xml\"\n", "unknown variant `xml`"),
         ];

@@ -22,6 +22,7 @@ use crate::reconcile::run::{Wiring, run as reconcile};
 use crate::reconcile::status::Status;
 use crate::store::{Store, WriteError};
 use crate::{notify, shortage};
+use ipnetwork::IpNetwork;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, create_dir_all};
 use std::io;
@@ -170,7 +171,7 @@ async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
     // Before the kernel is opened: what a former agent has left is served from then on.
     tokio::spawn(names.run(names_changes));
     let reconciler = Reconciler::open(options, change_sender, wiring).await?;
-    install_builtins(&store, &machine, reconciler.facts.clone())?;
+    install_builtins(&store, &machine, reconciler.facts.clone(), config.subnet_pools.clone())?;
     let files = Files { folder: config.container_files(), resolv_conf: config.resolv_conf.clone() };
     files
         .sync(&store.subscribe().borrow().clone())
@@ -204,6 +205,7 @@ async fn live(config: &Config, group: Option<u32>) -> Result<(), DaemonError> {
         host: machine,
         files,
         names: counts,
+        subnet_pools: config.subnet_pools.clone(),
         netns_dir: config.netns_dir.clone(),
         changing: Mutex::new(()),
         streams: Arc::new(Semaphore::new(api::STREAMS_MAX)),
@@ -269,13 +271,19 @@ impl Reconciler {
     }
 }
 
-fn install_builtins(store: &Store, machine: &Machine, facts: NodeFacts) -> Result<(), DaemonError> {
+fn install_builtins(
+    store: &Store,
+    machine: &Machine,
+    facts: NodeFacts,
+    subnet_pools: Vec<IpNetwork>,
+) -> Result<(), DaemonError> {
     let context = Context {
         now: jiff::Timestamp::now(),
         entropy: machine.entropy().map_err(DaemonError::io("randomness"))?,
         facts,
         host_sockets: machine.bound_sockets().map_err(DaemonError::io("the host's sockets"))?,
         namespaces: BTreeSet::new(),
+        subnet_pools,
         missing_drivers: BTreeSet::new(),
         given_namespaces: BTreeMap::new(),
     };

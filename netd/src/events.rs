@@ -272,13 +272,15 @@ fn changes(before: &State, after: &State, now: Timestamp) -> Vec<Record> {
         }
         records.push(record);
     };
-    let goes_on = |now: Option<&Publish>, then: &Publish| {
+    let goes_on = |now: Option<&Arc<Publish>>, then: &Publish| {
         now.is_some_and(|now| now.leads_to(&then.container, then.container_port))
     };
-    for (key, publish) in &before.publishes {
-        if !goes_on(after.publishes.get(key), publish) {
+    let publishes: Vec<_> = differing(&before.publishes, &after.publishes).collect();
+    for (key, then, now) in &publishes {
+        let Some(publish) = then else { continue };
+        if !goes_on(*now, publish) {
             let message = format!("{} no longer leads to {}", publish_name(key), publish.container);
-            tell(Kind::Unpublished, Object::Publish(*key), Some(&publish.container), message);
+            tell(Kind::Unpublished, Object::Publish(**key), Some(&publish.container), message);
         }
     }
     let containers: Vec<_> = differing(&before.containers, &after.containers).collect();
@@ -319,13 +321,13 @@ fn changes(before: &State, after: &State, now: Timestamp) -> Vec<Record> {
             }
         }
     }
-    for (key, publish) in &after.publishes {
-        if before.publishes.get(key) != Some(publish) {
-            let Publish { container, container_port, allow, ipv6: _ } = publish;
+    for (key, _, now) in &publishes {
+        if let Some(publish) = now {
+            let Publish { container, container_port, allow, ipv6: _ } = &***publish;
             let allowed = after.allow_lists.get(allow).map(|list| format!(", for {}", prefixes(list.iter().copied())));
             let allowed = allowed.unwrap_or_default();
             let message = format!("{} leads to {container}:{container_port}{allowed}", publish_name(key));
-            tell(Kind::Published, Object::Publish(*key), Some(&publish.container), message);
+            tell(Kind::Published, Object::Publish(**key), Some(&publish.container), message);
         }
     }
     records.extend(blocks(&before.blocked, &after.blocked, now));
@@ -408,7 +410,7 @@ mod tests {
         let key =
             PublishKey { host_ip: "0.0.0.0".parse().expect("an address"), protocol: Protocol::Tcp, host_port: 80 };
         let publish = Publish { container: container.to_owned(), container_port: 8080, ipv6: true, allow: 0 };
-        State { publishes: [(key, publish)].into(), ..State::default() }
+        State { publishes: [(key, publish.into())].into(), ..State::default() }
     }
 
     fn messages(records: &[Record]) -> Vec<String> {
@@ -428,7 +430,7 @@ mod tests {
     fn a_port_that_is_opened_to_others_is_told_once() {
         let list = |texts: &[&str]| crate::model::testing::prefixes(texts).into();
         let mut after = published("web");
-        after.publishes.values_mut().for_each(|publish| publish.allow = 3);
+        after.publishes.values_mut().for_each(|publish| Arc::make_mut(publish).allow = 3);
         after.allow_lists = [(3, list(&["10.0.0.0/8", "198.18.0.7"]))].into();
         assert_eq!(
             messages(&changes(&published("web"), &after, NOW)),

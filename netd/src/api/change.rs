@@ -121,6 +121,7 @@ impl<H: Host> Api<H> {
                 .bound_sockets()
                 .map_err(|source| Error::Host { what: "the host's sockets", source })?,
             namespaces: self.taken_namespaces(command),
+            subnet_pools: self.subnet_pools.clone(),
             missing_drivers: self.missing_drivers(command)?,
             given_namespaces: self.given_namespaces(command),
         })

@@ -43,7 +43,7 @@ pub struct Narrowing {
 
 async fn list<H: Host>(State(api): State<Arc<Api<H>>>) -> Json<Vec<ContainerRecord>> {
     let snapshot = api.snapshot();
-    Json(snapshot.state.containers.values().map(|container| snapshot.view().container(container)).collect())
+    Json(snapshot.view().containers())
 }
 
 async fn show<H: Host>(

@@ -36,6 +36,7 @@ use crate::store::Store;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use host::Host;
+use ipnetwork::IpNetwork;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, watch};
@@ -67,6 +68,8 @@ pub struct Api<H> {
     pub host: H,
     /// Where the containers' `resolv.conf`, `hosts` and `hostname` are.
     pub files: Files,
+    /// Where automatic IPv4 subnets come from.
+    pub subnet_pools: Vec<IpNetwork>,
     /// Folder of the namespaces that netd makes.
     pub netns_dir: PathBuf,
     /// Held while the state is read, changed and read again, so that the difference is one change's own.

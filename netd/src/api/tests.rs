@@ -172,6 +172,7 @@ impl World {
             facts: facts.clone(),
             host_sockets: BTreeSet::new(),
             namespaces: BTreeSet::new(),
+            subnet_pools: vec![crate::model::ipam::pool()],
             missing_drivers: BTreeSet::new(),
             given_namespaces: BTreeMap::new(),
         };
@@ -191,6 +192,7 @@ impl World {
             host: machine,
             files: Files { folder: folder.path().join("containers"), resolv_conf: folder.path().join("resolv.conf") },
             names: Arc::default(),
+            subnet_pools: vec![crate::model::ipam::pool()],
             netns_dir: "/run/netns".into(),
             changing: Mutex::new(()),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),

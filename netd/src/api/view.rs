@@ -11,6 +11,7 @@ use crate::model::family::Family;
 use crate::model::state::{Container, Endpoint, Mac, Mode, Network, Publish, PublishKey, State};
 use crate::reconcile::status::{Object, Status};
 use crate::shortage::{Degree, Shortage};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,22 @@ pub struct View<'a> {
 
 impl View<'_> {
     #[must_use]
+    pub fn containers(&self) -> Vec<ContainerRecord> {
+        let mut ports: BTreeMap<&str, Vec<(&PublishKey, &Publish)>> = BTreeMap::new();
+        for (key, publish) in &self.state.publishes {
+            ports.entry(&publish.container).or_default().push((key, publish));
+        }
+        let containers = self.state.containers.values();
+        containers.map(|own| self.with_ports(own, &ports.remove(own.name.as_str()).unwrap_or_default())).collect()
+    }
+
+    #[must_use]
     pub fn container(&self, container: &Container) -> ContainerRecord {
+        let own = self.state.publishes.iter().filter(|(_, publish)| publish.container == container.name);
+        self.with_ports(container, &own.map(|(key, publish)| (key, publish.as_ref())).collect::<Vec<_>>())
+    }
+
+    fn with_ports(&self, container: &Container, ports: &[(&PublishKey, &Publish)]) -> ContainerRecord {
         let own = Object::Container(container.name.clone());
         let endpoints = container.endpoints.iter().map(|endpoint| {
             let network = self.state.networks.get(&endpoint.network);
@@ -51,7 +67,6 @@ impl View<'_> {
                 status: self.health(std::slice::from_ref(&own)),
             }
         });
-        let publishes = self.state.publishes.iter().filter(|(_, publish)| publish.container == container.name);
         let paths = match container.mode {
             Mode::Container => self.shared(container).and_then(|other| Paths::of(self.files, other)),
             Mode::Bridge | Mode::Host | Mode::None => Paths::of(self.files, container),
@@ -70,7 +85,8 @@ impl View<'_> {
             labels: container.labels.clone(),
             status: self.health(std::slice::from_ref(&own)),
             endpoints: endpoints.collect(),
-            publishes: publishes
+            publishes: ports
+                .iter()
                 .map(|(key, publish)| {
                     let PublishRecord {
                         container: _,

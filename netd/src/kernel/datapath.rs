@@ -7,11 +7,11 @@
 use super::attachments::{Attached, Attachments};
 use super::pins::{self, MAPS, Pins};
 use super::purge::Doomed;
-use super::{batch, forget, mounts, object, sockets, tries};
+use super::{batch, forget, mounts, object, programs, sockets, tries};
 use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::{EndpointEntry, FdbEntry, Port, Target};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use aya::programs::{Program, ProgramError, ProgramInfo, SchedClassifier};
+use aya::programs::{ProgramInfo, SchedClassifier};
 use aya::{Ebpf, EbpfLoader, Pod};
 use netd_common::Addr;
 use netd_common::endpoint;
@@ -85,7 +85,7 @@ impl Datapath {
         let attachments = Attachments::take_over(&pins, &options.cgroup)?;
         let mut datapath =
             Self { options: options.clone(), pins, object, attachments, blocked: tries::Blocked::default() };
-        datapath.load_programs()?;
+        programs::load(&mut datapath.object, &datapath.pins, OBJECT)?;
         let globals = Globals { netns_cookie: sockets::netns_cookie()? };
         Array::<_, Globals>::try_from(datapath.map_mut("GLOBALS")?)
             .and_then(|mut map| map.set(0, globals, 0))
@@ -104,21 +104,6 @@ impl Datapath {
             }
             Ok(ControlFlow::Continue(()))
         })
-    }
-
-    fn load_programs(&mut self) -> io::Result<()> {
-        for (name, program) in self.object.programs_mut() {
-            let loaded = match program {
-                Program::SchedClassifier(program) => program.load(),
-                Program::CgroupSockAddr(program) => program.load(),
-                Program::Xdp(program) => program.load(),
-                _ => continue,
-            };
-            loaded.map_err(|error| {
-                io::Error::other(format!("the kernel does not take the program {name}: {}", words(&error)))
-            })?;
-        }
-        Ok(())
     }
 
     /// Fills in the map entries, attachments and uplinks of `target`, all that is not netlink's.
@@ -362,16 +347,4 @@ const fn port_of(value: &endpoint::Port) -> Port {
 const fn port_value(port: &Port) -> endpoint::Port {
     let Port { network, endpoint, flags, ipv4, ipv6, gateway4, gateway6, mac, gateway_mac, pool4, pool6 } = *port;
     endpoint::Port { ipv4, ipv6, gateway4, gateway6, network, endpoint, flags, mac, gateway_mac, pool4, pool6 }
-}
-
-/// The end of the verifier's log, where the reason is, behind the error itself.
-fn words(error: &ProgramError) -> String {
-    const LINES: usize = 12;
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
-        let log = verifier_log.to_string();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
-        return format!("{io_error}; the verifier's last words:\n{}", tail.join("\n"));
-    }
-    error.to_string()
 }

@@ -24,6 +24,7 @@ pub mod object;
 pub mod pins;
 pub mod probe;
 pub mod process;
+pub mod programs;
 pub mod purge;
 pub mod sockets;
 pub mod traffic;

@@ -47,10 +47,7 @@ pub fn is_current(object: &Ebpf, name: &str, id: u32) -> io::Result<bool> {
 /// What a program works with: the pinned maps by their numbers, and its constants, which are a new map with each load, by
 /// their bytes.
 fn uses(object: &Ebpf, program: &ProgramInfo) -> io::Result<(BTreeSet<u32>, Vec<Vec<u8>>)> {
-    let mut shared = BTreeSet::new();
-    for name in MAPS {
-        shared.insert(info_of(map(object, name)?)?.id());
-    }
+    let shared = map_ids(object)?;
     let ids: BTreeSet<u32> = program.map_ids().map_err(io::Error::other)?.unwrap_or_default().into_iter().collect();
     let mut constants = Vec::new();
     for id in ids.difference(&shared) {
@@ -62,6 +59,14 @@ fn uses(object: &Ebpf, program: &ProgramInfo) -> io::Result<(BTreeSet<u32>, Vec<
     }
     constants.sort_unstable();
     Ok((&ids & &shared, constants))
+}
+
+/// The numbers of the pinned maps.
+///
+/// # Errors
+/// When the kernel does not answer.
+pub fn map_ids(object: &Ebpf) -> io::Result<BTreeSet<u32>> {
+    MAPS.iter().map(|name| Ok(info_of(map(object, name)?)?.id())).collect()
 }
 
 fn map<'a>(object: &'a Ebpf, name: &str) -> io::Result<&'a Map> {

@@ -79,6 +79,10 @@ impl Pins {
         self.folder.join("programs").join(name)
     }
 
+    pub fn program_names(&self) -> io::Result<Vec<String>> {
+        files(&self.folder.join("programs"))
+    }
+
     pub fn link_names(&self) -> io::Result<Vec<String>> {
         files(&self.folder.join("links"))
     }

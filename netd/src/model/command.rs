@@ -192,6 +192,8 @@ pub struct Context {
     pub host_sockets: BTreeSet<HostSocket>,
     /// Namespace files that stand in the netns folder already: such names are not taken over.
     pub namespaces: BTreeSet<String>,
+    /// Where automatic IPv4 subnets come from, in this order.
+    pub subnet_pools: Vec<IpNetwork>,
     /// Of the drivers that the command needs, those that the kernel lacks.
     pub missing_drivers: BTreeSet<LinkDriver>,
     /// What stands at the paths of the containers' `--netns`; at others: no network namespace.

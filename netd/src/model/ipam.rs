@@ -7,8 +7,10 @@ use ipnetwork::IpNetwork;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Automatic IPv4 subnets are cut out of this: 4,096 of them.
+/// Automatic IPv4 subnets are cut out of this, unless the settings say otherwise: 4,096 of them.
 const POOL: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 208, 0, 0), 12);
+/// Shortest prefix of a pool: more is a slip of the pen.
+const POOL_PREFIX_MIN: u8 = 8;
 /// Prefix length of an automatic IPv4 subnet.
 const AUTOMATIC_PREFIX: u8 = 24;
 /// Prefix length of an installation's own range of unique local IPv6 addresses (RFC 4193 section 3.1).
@@ -16,11 +18,23 @@ const SITE_PREFIX: u8 = 48;
 /// Prefix length of an automatic IPv6 subnet (RFC 4291 section 2.5.4).
 const AUTOMATIC_PREFIX_V6: u8 = 64;
 
-/// Where automatic IPv4 subnets come from.
+/// Where automatic IPv4 subnets come from by default.
 #[must_use]
 pub fn pool() -> IpNetwork {
     let (address, prefix) = POOL;
     IpNetwork::new(address.into(), prefix).unwrap_or(IpNetwork::from(IpAddr::V4(address)))
+}
+
+/// What no automatic subnet can come from, among these.
+#[must_use]
+pub fn wrong_in_pools(pools: &[IpNetwork]) -> Option<String> {
+    if pools.is_empty() {
+        return Some("is empty".to_owned());
+    }
+    let is_usable = |pool: &IpNetwork| {
+        pool.is_ipv4() && pool.ip() == pool.network() && (POOL_PREFIX_MIN..=AUTOMATIC_PREFIX).contains(&pool.prefix())
+    };
+    pools.iter().find(|pool| !is_usable(pool)).map(|pool| format!("has {pool}"))
 }
 
 /// Where automatic IPv6 subnets come from: `fd00::/8` with 40 random bits, so that two installations that meet hardly
@@ -32,7 +46,7 @@ pub fn site(random: [u8; 5]) -> IpNetwork {
     IpNetwork::new(address.into(), SITE_PREFIX).unwrap_or(IpNetwork::from(IpAddr::V6(address)))
 }
 
-/// The first automatic subnet out of `pool`, [`pool`] or [`site`], that overlaps nothing in `occupied`; none: the pool is
+/// The first automatic subnet out of `pool`, one of the settings' or [`site`], that overlaps nothing in `occupied`; none: the pool is
 /// used up.
 #[must_use]
 pub fn automatic_subnet(pool: IpNetwork, occupied: &[IpNetwork]) -> Option<IpNetwork> {

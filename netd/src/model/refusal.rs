@@ -113,8 +113,12 @@ pub enum Refusal {
     #[error("subnet {subnet} overlaps {other}, {whose}; choose another")]
     SubnetOverlaps { subnet: IpNetwork, other: IpNetwork, whose: String },
 
-    #[error("no automatic subnet of {pool} is free of other networks and of the host's routes; name one with --subnet")]
-    SubnetsUsedUp { pool: IpNetwork },
+    #[error(
+        "no automatic subnet of {} is free of other networks and of the host's routes; name one with --subnet, or have \
+         netd run with another --subnet-pool",
+        list(pools)
+    )]
+    SubnetsUsedUp { pools: Vec<IpNetwork> },
 
     #[error("network \"{network}\": {what}")]
     BadNetwork { network: String, what: String },

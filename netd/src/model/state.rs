@@ -33,11 +33,11 @@ pub struct State {
     pub next_network: u32,
     /// The next unused number of an allow list; numbers are never used twice.
     pub next_allow_list: u32,
-    /// Shared between states, as the containers: a copy of a state copies what it changes, and what is the same is known to
+    /// Shared between states, as containers and ports: a copy of a state copies what it changes, and what is the same is known to
     /// be so without being read.
     pub networks: BTreeMap<String, Arc<Network>>,
     pub containers: BTreeMap<String, Arc<Container>>,
-    pub publishes: BTreeMap<PublishKey, Publish>,
+    pub publishes: BTreeMap<PublishKey, Arc<Publish>>,
     /// The clients that published ports are open to, by the number that [`Publish::allow`] names. What is on a list never
     /// changes: a port that is opened to others gets another list, so there is no moment at which it has parts of both.
     /// Lists that no port names are not here.

@@ -35,6 +35,7 @@ pub fn context() -> Context {
         facts: facts(),
         host_sockets: BTreeSet::new(),
         namespaces: BTreeSet::new(),
+        subnet_pools: vec![crate::model::ipam::pool()],
         missing_drivers: BTreeSet::new(),
         given_namespaces: ["/run/netns/x", "/run/theirs"].map(|path| (path.into(), NamespaceAt::Other)).into(),
     }

@@ -2,7 +2,8 @@
 //!
 //! What a container asks of the kernel is its own and that of its networks, so a plan from the changed objects and those
 //! they stand on is the plan from all of them. With a thousand containers that is the difference between a change and a
-//! thousand. One thing belongs to several: a VLAN of the host is there while any network is on it.
+//! thousand. Some things belong to several: a VLAN of the host is there while any network is on it, and who shares a
+//! namespace lacks it when its container is gone.
 
 use crate::joined::differing;
 use crate::model::state::{Network, State, Subnet};
@@ -27,6 +28,10 @@ pub fn parts(before: &State, after: &State) -> Option<(State, State)> {
     }
     let mut containers: BTreeSet<&String> =
         differing(&before.containers, &after.containers).map(|(name, _, _)| name).collect();
+    for state in [before, after] {
+        let sharing = sharing(state, &containers);
+        containers.extend(sharing);
+    }
     let mut publishes = BTreeSet::new();
     for (key, then, now) in differing(&before.publishes, &after.publishes) {
         publishes.insert(key);
@@ -54,6 +59,14 @@ pub fn parts(before: &State, after: &State) -> Option<(State, State)> {
         ..State::default()
     };
     Some((part(before), part(after)))
+}
+
+/// Who shares the namespace of one of these containers, and whose namespace they share.
+fn sharing<'a>(state: &'a State, containers: &BTreeSet<&String>) -> Vec<&'a String> {
+    let sharers =
+        state.containers.iter().filter_map(|(name, container)| Some((name, &container.shares.as_ref()?.name)));
+    let meant = sharers.filter(|(name, other)| containers.contains(name) || containers.contains(other));
+    meant.flat_map(|(name, other)| [name, other]).collect()
 }
 
 /// The interfaces on which these networks are.

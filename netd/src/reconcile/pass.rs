@@ -6,6 +6,7 @@ use super::observed::Observed;
 use super::op::{FlowSelector, Op, Phase};
 use super::plan::plan;
 use super::status::{Object, Owners, Status};
+use super::target::Target;
 use super::unmet::{lacking, unmet};
 use crate::kernel::Kernel;
 use crate::model::node::NodeFacts;
@@ -102,7 +103,9 @@ impl<K: Kernel> Reconciler<K> {
     pub fn pass(&mut self, state: &Arc<State>, look: Look, now: Instant) -> Outcome {
         // Who is told that the host lacks something may have added it a moment ago.
         let is_news = |unmet: &BTreeMap<Object, String>| unmet.keys().any(|object| !self.unmet.contains_key(object));
-        let look = if is_news(&lacking(state, &self.facts)) { Look::Anew } else { look };
+        let parts = self.parts(state);
+        let compared = parts.as_ref().map_or(state.as_ref(), |(_, after)| after);
+        let look = if is_news(&lacking(compared, &self.facts)) { Look::Anew } else { look };
         let (mut observed, looked) = match (self.observed.take(), look) {
             (Some(observed), Look::Remembered) => (observed, Look::Remembered),
             (None, _) | (Some(_), Look::Anew) => match self.look() {
@@ -111,13 +114,22 @@ impl<K: Kernel> Reconciler<K> {
             },
         };
         self.blind = None;
-        let mut ops = match looked {
-            Look::Remembered => self.changes(state, &observed),
-            Look::Anew => self.differences(state, &mut observed),
+        let parts = parts.filter(|_| looked == Look::Remembered);
+        let mut ops = match (&parts, looked) {
+            (Some((before, after)), _) => plan(&self.lowered(after), &Observed(self.lowered(before))),
+            (None, Look::Remembered) => plan(&self.lowered(state), &observed),
+            (None, Look::Anew) => {
+                let target = self.lowered(state);
+                observed.share(&target);
+                plan(&target, &observed)
+            }
         };
         self.add_unpurged(&mut ops);
         let planned = ops.len();
-        self.note_unmet(unmet(state, &self.facts));
+        self.note_unmet(match &parts {
+            Some((before, after)) => self.unmet_after(before, after),
+            None => unmet(state, &self.facts),
+        });
         let all_done = self.carry_out(ops, &mut observed, state, now);
         // What a step that failed has left behind is not known.
         self.observed = all_done.then_some(observed);
@@ -126,22 +138,29 @@ impl<K: Kernel> Reconciler<K> {
         Outcome { status: self.status(), planned, looked }
     }
 
-    /// The steps from what the kernel holds.
-    fn differences(&self, state: &State, observed: &mut Observed) -> Vec<Op> {
-        let target = lower(state, &self.facts, &self.netns_dir);
-        observed.share(&target);
-        plan(&target, observed)
+    fn lowered(&self, state: &State) -> Target {
+        lower(state, &self.facts, &self.netns_dir)
     }
 
-    /// The same, when nothing but the state has changed since the kernel was last seen.
-    fn changes(&self, state: &State, observed: &Observed) -> Vec<Op> {
+    /// What has changed since the last pass, when that left the kernel as it should be.
+    fn parts(&self, state: &State) -> Option<(State, State)> {
         // Steps that wait to be tried again are not in the kernel.
-        let parts = if self.failures.is_empty() { parts(&self.previous, state) } else { None };
-        let lowered = |state: &State| lower(state, &self.facts, &self.netns_dir);
-        match parts {
-            Some((before, after)) => plan(&lowered(&after), &Observed(lowered(&before))),
-            None => plan(&lowered(state), observed),
-        }
+        let is_settled = self.observed.is_some() && self.failures.is_empty();
+        is_settled.then(|| parts(&self.previous, state)).flatten()
+    }
+
+    /// What is still unmet, when nothing but these parts of the state has changed.
+    fn unmet_after(&self, before: &State, after: &State) -> BTreeMap<Object, String> {
+        let is_in = |object: &Object, part: &State| match object {
+            Object::Container(name) => part.containers.contains_key(name),
+            Object::Network(name) => part.networks.contains_key(name),
+            Object::Publish(key) => part.publishes.contains_key(key),
+            Object::Uplink(_) | Object::BlockList | Object::Node => false,
+        };
+        let elsewhere = self.unmet.iter().filter(|(object, _)| !is_in(object, before) && !is_in(object, after));
+        let mut all: BTreeMap<_, _> = elsewhere.map(|(object, reason)| (object.clone(), reason.clone())).collect();
+        all.extend(unmet(after, &self.facts));
+        all
     }
 
     fn look(&mut self) -> Result<Observed, crate::kernel::Error> {

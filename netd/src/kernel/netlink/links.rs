@@ -20,8 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use tokio::runtime::Builder;
 
 /// Sockets that are open inside containers at a time.
 pub(super) const INSIDE_MAX: usize = 64;
@@ -203,7 +205,29 @@ fn has_parents_mac(link: &Link) -> bool {
 /// - `namespace` is empty when the other side is not where the alias says: the link must be made again;
 /// - `mtu` is 0 when a side, or the container's `lo`, is down, when the sides differ in their MTU, or when forwarding is
 ///   off on the host side: [`configure`] puts it right.
+///
+/// Many are read on every core: a look at a thousand containers is what a change waits for at most.
 pub(super) async fn observe(host: &Connection, outers: &[&Device]) -> io::Result<BTreeMap<LinkName, Link>> {
+    if outers.len() <= INSIDE_MAX {
+        return observe_some(host, outers).await;
+    }
+    let look = |outers: &[&Device]| {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        runtime.block_on(async { observe_some(&Connection::here()?, outers).await })
+    };
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let parts = outers.chunks(outers.len().div_ceil(cores));
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || look(part))).collect();
+        let mut links = BTreeMap::new();
+        for thread in threads {
+            links.extend(thread.join().map_err(|_| io::Error::other("a thread that reads links panicked"))??);
+        }
+        Ok(links)
+    })
+}
+
+async fn observe_some(host: &Connection, outers: &[&Device]) -> io::Result<BTreeMap<LinkName, Link>> {
     let mut links = BTreeMap::new();
     for outers in outers.chunks(INSIDE_MAX) {
         let mut found = Vec::new();

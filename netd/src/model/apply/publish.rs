@@ -10,6 +10,7 @@ use crate::model::state::{Container, Endpoint, Mode, Protocol, Publish, PublishK
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// Where netd picks ports: the dynamic ones (RFC 6335 section 6) first, then the registered ones.
 const PICKED: [RangeInclusive<u16>; 2] = [49_152..=65_535, 1_024..=49_151];
@@ -53,10 +54,10 @@ impl State {
                 };
                 match self.publishes.get_mut(&key).filter(|found| found.covers(&publish)) {
                     Some(found) if found.allow == allow => continue,
-                    Some(found) => found.allow = allow,
+                    Some(found) => Arc::make_mut(found).allow = allow,
                     None => {
                         self.check(&key, &publish, context)?;
-                        self.publishes.insert(key, publish);
+                        self.publishes.insert(key, publish.into());
                     }
                 }
                 effect = Effect::Changed;

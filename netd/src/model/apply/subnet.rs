@@ -111,9 +111,9 @@ impl State {
     }
 
     pub(super) fn automatic_subnet(&self, family: Family, context: &Context) -> Result<Subnet, Refusal> {
-        let pool = match family {
-            Family::V4 => ipam::pool(),
-            Family::V6 => ipam::site(self.site_bits(context)),
+        let pools = match family {
+            Family::V4 => context.subnet_pools.clone(),
+            Family::V6 => vec![ipam::site(self.site_bits(context))],
         };
         let networks = self.networks.values().flat_map(|network| &network.subnets).map(|subnet| subnet.subnet);
         let occupied: Vec<IpNetwork> = networks
@@ -121,7 +121,8 @@ impl State {
             .chain(context.facts.addresses.iter().map(|&address| address.into()))
             .chain(reserved().map(|(_, range)| range))
             .collect();
-        let subnet = ipam::automatic_subnet(pool, &occupied).ok_or(Refusal::SubnetsUsedUp { pool })?;
+        let found = pools.iter().find_map(|pool| ipam::automatic_subnet(*pool, &occupied));
+        let subnet = found.ok_or(Refusal::SubnetsUsedUp { pools })?;
         let mut subnet =
             Subnet { subnet, gateway: subnet.network(), ip_range: None, aux_addresses: BTreeMap::new(), last: None };
         subnet.gateway = ipam::first_free(&subnet).unwrap_or(subnet.gateway);

@@ -360,6 +360,10 @@ fn networks_are_refused_with_exact_words() {
     let mut full = context();
     full.facts.routed.insert("10.208.0.0/12".parse().unwrap());
     assert_eq!(refused_by(&state, &Command::CreateNetwork(network("x")), &full).0, "subnets_used_up");
+    full.subnet_pools = ["10.212.0.0/16", "172.20.0.0/15"].map(|text| text.parse().unwrap()).into();
+    let mut next = state.clone();
+    next.apply(&Command::CreateNetwork(network("x")), &full).unwrap();
+    assert_eq!(next.networks["x"].subnets[0].subnet.to_string(), "172.20.0.0/24", "the next pool");
 }
 
 #[test]

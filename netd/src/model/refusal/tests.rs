@@ -157,8 +157,8 @@ fn rows() -> Vec<(Refusal, &'static str)> {
             "subnet 10.1.0.0/24 overlaps 10.1.0.0/24, of network \"blue\"; choose another",
         ),
         (
-            Refusal::SubnetsUsedUp { pool: subnet },
-            "no automatic subnet of 10.1.0.0/24 is free of other networks and of the host's routes; name one with --subnet",
+            Refusal::SubnetsUsedUp { pools: vec![subnet] },
+            "no automatic subnet of 10.1.0.0/24 is free of other networks and of the host's routes; name one with --subnet, or have netd run with another --subnet-pool",
         ),
         (
             Refusal::BadNetwork { network: text("blue"), what: text("MTU 67 is not from 68 to 65535") },

@@ -42,6 +42,7 @@ impl Netd {
             host_sockets: BTreeSet::new(),
             // Every namespace that netd has made stands.
             namespaces: made.map(|container| container.name.clone()).collect(),
+            subnet_pools: vec![netd::model::ipam::pool()],
             missing_drivers: BTreeSet::new(),
             given_namespaces: BTreeMap::from([("/run/netns/x".into(), NamespaceAt::Other)]),
         };
