@@ -79,7 +79,7 @@ pub struct Create {
     netns: Option<PathBuf>,
     #[arg(short, long, value_name = "SPEC", help = "[HOSTIP:]HOSTPORT[-END]:PORT[-END][/tcp|/udp|/sctp]; repeatable")]
     publish: Vec<PortMap>,
-    #[arg(long, value_name = "PORT", help = "A port that it answers at: PORT[-END][/tcp|/udp]; repeatable")]
+    #[arg(long, value_name = "PORT", help = "A port that it answers at: PORT[-END][/tcp|/udp|/sctp]; repeatable")]
     expose: Vec<Exposed>,
     /// Publish what is exposed, at ports that netd picks and prints
     #[arg(short = 'P', long)]
