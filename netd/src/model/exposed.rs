@@ -2,6 +2,7 @@
 
 use super::port_map::{PortMap, parse_protocol, parse_range};
 use super::state::Protocol;
+use super::text::as_text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -53,19 +54,7 @@ impl fmt::Display for Exposed {
     }
 }
 
-impl From<Exposed> for String {
-    fn from(exposed: Exposed) -> Self {
-        exposed.to_string()
-    }
-}
-
-impl TryFrom<String> for Exposed {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+as_text!(Exposed);
 
 #[cfg(test)]
 mod tests {

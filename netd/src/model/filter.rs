@@ -1,5 +1,6 @@
 //! Which objects does `label=K[=V]`, `label!=K[=V]` or `until=WHEN` mean?
 
+use super::text::as_text;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -112,19 +113,7 @@ impl fmt::Display for Filter {
     }
 }
 
-impl From<Filter> for String {
-    fn from(filter: Filter) -> Self {
-        filter.to_string()
-    }
-}
-
-impl TryFrom<String> for Filter {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+as_text!(Filter);
 
 #[cfg(test)]
 mod tests {

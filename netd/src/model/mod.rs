@@ -22,3 +22,4 @@ pub mod refusal;
 pub mod state;
 #[cfg(test)]
 pub mod testing;
+mod text;

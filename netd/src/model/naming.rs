@@ -1,5 +1,6 @@
 //! What may a user say about how a container finds names?
 
+use super::text::as_text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -51,10 +52,22 @@ impl SearchDomain {
     }
 }
 
+impl fmt::Display for SearchDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl ResolverOption {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for ResolverOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -114,29 +127,7 @@ fn is_domain(text: &str) -> bool {
     text.len() <= DOMAIN_SIZE_MAX && text.split('.').all(is_label)
 }
 
-macro_rules! text {
-    ($($kind:ident: $as_text:expr;)+) => { $(
-        impl TryFrom<String> for $kind {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<Self, String> {
-                text.parse()
-            }
-        }
-
-        impl From<$kind> for String {
-            fn from(value: $kind) -> Self {
-                $as_text(value)
-            }
-        }
-    )+ };
-}
-
-text! {
-    SearchDomain: |SearchDomain(text)| text;
-    ResolverOption: |ResolverOption(text)| text;
-    ExtraHost: |host: ExtraHost| host.to_string();
-}
+as_text!(SearchDomain, ResolverOption, ExtraHost);
 
 #[cfg(test)]
 mod tests {

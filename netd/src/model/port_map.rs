@@ -1,6 +1,7 @@
 //! What does `[HOSTIP:]HOSTPORT[-END]:PORT[-END][/PROTOCOL]` say?
 
 use super::state::Protocol;
+use super::text::as_text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -175,19 +176,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-impl TryFrom<String> for PortMap {
-    type Error = PortMapError;
-
-    fn try_from(text: String) -> Result<Self, PortMapError> {
-        text.parse()
-    }
-}
-
-impl From<PortMap> for String {
-    fn from(map: PortMap) -> Self {
-        map.to_string()
-    }
-}
+as_text!(PortMap);
 
 #[cfg(test)]
 mod tests {

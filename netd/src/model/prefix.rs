@@ -1,5 +1,6 @@
 //! Which addresses does `ADDRESS[/LENGTH]` mean, and how are many of them kept?
 
+use super::text::as_text;
 use ipnetwork::IpNetwork;
 use netd_common::Addr;
 use serde::{Deserialize, Serialize, Serializer};
@@ -151,19 +152,7 @@ impl fmt::Display for Prefix {
     }
 }
 
-impl TryFrom<String> for Prefix {
-    type Error = PrefixError;
-
-    fn try_from(text: String) -> Result<Self, PrefixError> {
-        text.parse()
-    }
-}
-
-impl From<Prefix> for String {
-    fn from(prefix: Prefix) -> Self {
-        prefix.to_string()
-    }
-}
+as_text!(Prefix);
 
 /// A set of prefixes, of which there may be very many: copies share it until one of them is changed, and what is shared is
 /// known to be equal without being read.
