@@ -14,7 +14,7 @@ use netd_common::endpoint::{Endpoint, EndpointKey, PoolKey, Port};
 use netd_common::event::{Event, SAMPLE_INTERVAL_NS};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::flow::{Flow, FlowKey, Timeouts};
-use netd_common::fragment::{Fragment, FragmentKey, WAITING};
+use netd_common::fragment::{Fragment, FragmentKey};
 use netd_common::limits::SNAT_TRIES_BUCKETS;
 use netd_common::names::Resolver;
 use netd_common::publish::{AllowKey, Publish, PublishKey};
@@ -53,14 +53,6 @@ pub struct Model {
     pub sampled: RefCell<BTreeMap<DropReason, u64>>,
     pub events: RefCell<Vec<Event>>,
     pub room: UnsafeCell<Room>,
-}
-
-impl Model {
-    /// Whether a later fragment waits for the first of its datagram.
-    #[must_use]
-    pub fn is_any_fragment_waiting(&self) -> bool {
-        self.fragments.borrow().values().any(|known| known.flags == WAITING)
-    }
 }
 
 impl Tables for Model {

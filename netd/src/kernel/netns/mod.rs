@@ -120,7 +120,7 @@ pub fn delete(path: &Path) -> io::Result<()> {
     }
 }
 
-/// File names in the netns folder, `/run/netns`; empty when it does not exist.
+/// File names in a folder; empty when it does not exist.
 pub fn names(folder: &Path) -> io::Result<BTreeSet<String>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
