@@ -58,12 +58,12 @@ impl Extent {
     pub fn full() -> Self {
         Self {
             name: "full",
-            rounds: 5,
-            idle_rounds: 2,
+            rounds: 9,
+            idle_rounds: 3,
             works: Work::ALL.to_vec(),
             idle_works: vec![Work::Stream, Work::Requests, Work::Connections],
-            latency_time: Duration::from_millis(800),
-            rate_time: Duration::from_millis(600),
+            latency_time: Duration::from_millis(400),
+            rate_time: Duration::from_millis(400),
             stream_seconds: 1,
             publishes: vec![1, 100, 1_000, 10_000],
             containers: vec![2, 100, 1_000],

@@ -37,6 +37,7 @@ mod works;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use contestant::Service;
 use extent::Extent;
 use regime::Regime;
 use results::{Described, Results};
@@ -90,6 +91,8 @@ enum Part {
 enum Other {
     /// Make tables and plots anew of a results.json, without measuring
     Report { results: PathBuf },
+    /// Set the contestants up (those of --only), tell where they are, and wait for a line: for perf, tcpdump and one's own works
+    Stand,
     /// Nanoseconds a packet of each program, path by path; fails when one is beyond its budget
     Micro(micro::Options),
 }
@@ -108,6 +111,7 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
     match &arguments.other {
         Some(Other::Report { results }) => return finish(arguments, &Results::read(results)?),
         Some(Other::Micro(options)) => return micro::micro(options),
+        Some(Other::Stand) => return stand(&chosen(&arguments.only)?),
         None => {}
     }
     // Before anything is measured, so that a mistyped name costs no half an hour.
@@ -126,6 +130,23 @@ fn carry_out(arguments: &Arguments) -> Result<()> {
             if moved.is_empty() { "nothing has moved beyond its spread".to_owned() } else { moved.join("\n") }
         );
     }
+    Ok(())
+}
+
+/// What a figure comes from can be looked at by any tool while it stands.
+fn stand(keys: &[&'static str]) -> Result<()> {
+    let mut session = Session::new(Extent::quick())?;
+    let contestants = rounds::build(&mut session, keys, &mut Vec::new())?;
+    for contestant in &contestants {
+        for route in &contestant.routes {
+            println!("{}, {}", contestant.key, route.path.name());
+            println!("  client: nsenter --net={}", route.client.path());
+            println!("  server: nsenter --net={}", route.server.path());
+            println!("  {}", Service::ALL.map(|service| format!("{service:?} {}", route.at(service))).join(", "));
+        }
+    }
+    println!("Press Enter to take all of it down");
+    std::io::stdin().read_line(&mut String::new()).context("waiting for a line")?;
     Ok(())
 }
 

@@ -1,15 +1,15 @@
 //! In which order do the contestants do their works?
 //!
-//! All of them stand side by side, and each does its works once a round, one after the other: A B C A B C. What the machine
-//! does by and by is then in everybody's figures, and in no ratio.
+//! All of them stand side by side. In a round each work is done by one after the other, A B C, and in the next the other way
+//! round, C B A: what is compared is measured within seconds of each other, since a virtual machine may be half as fast a
+//! minute later; and nobody always comes after the same one.
 
-use crate::contestant::Contestant;
+use crate::contestant::{Contestant, Route};
 use crate::contestants;
 use crate::regime::Regime;
 use crate::results::Described;
 use crate::series::Key;
 use crate::session::{Session, caught};
-use crate::works::Work;
 use anyhow::Result;
 
 /// Builds the contestants, and describes them; those that are absent with the reason.
@@ -39,38 +39,26 @@ pub fn works(session: &mut Session, contestants: &[Contestant]) -> Result<()> {
         (Regime::Stable, extent.rounds, extent.works.clone()),
         (Regime::IdleCores, extent.idle_rounds, extent.idle_works.clone()),
     ];
-    let routes: usize = contestants.iter().map(|contestant| contestant.routes.len()).sum();
+    let mut turns: Vec<(&'static str, &Route)> =
+        contestants.iter().flat_map(|of| of.routes.iter().map(|route| (of.key, route))).collect();
+    // By path: those are what is compared.
+    turns.sort_by_key(|(_, route)| route.path);
     for (_, rounds, works) in &plan {
-        session.expect(*rounds as usize * routes * works.len());
+        session.expect(*rounds as usize * turns.len() * works.len());
     }
     for (regime, rounds, works) in plan {
         let _spinners = regime.enter()?;
         for round in 1..=rounds {
-            for contestant in contestants {
-                let heading = format!("{}, round {round} of {rounds}", regime.name());
-                turn(session, &heading, regime, round, contestant, &works)?;
+            for work in &works {
+                for (contestant, route) in &turns {
+                    let what = format!("{contestant}, {}, {}", route.path.name(), work.name());
+                    session.next(&format!("{}, round {round} of {rounds}", regime.name()), &what)?;
+                    let key = works_key(regime, contestant, route.path.name(), work.name(), "");
+                    let figures = caught(|| work.measure(route, &extent));
+                    session.take(&key, round, figures);
+                }
             }
-        }
-    }
-    Ok(())
-}
-
-/// One contestant's works in one round.
-fn turn(
-    session: &mut Session,
-    heading: &str,
-    regime: Regime,
-    round: u32,
-    contestant: &Contestant,
-    works: &[Work],
-) -> Result<()> {
-    let extent = session.extent.clone();
-    for route in &contestant.routes {
-        for work in works {
-            session.next(heading, &format!("{}, {}, {}", contestant.key, route.path.name(), work.name()))?;
-            let key = works_key(regime, contestant.key, route.path.name(), work.name(), "");
-            let figures = caught(|| work.measure(route, &extent));
-            session.take(&key, round, figures);
+            turns.reverse();
         }
     }
     Ok(())
