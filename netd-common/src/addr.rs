@@ -8,6 +8,9 @@ pub struct Addr {
     pub bytes: [u8; 16],
 }
 
+/// What stands before the address in the v4-mapped form.
+const MARK: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+
 impl Addr {
     pub const BITS: u32 = 128;
 
@@ -28,8 +31,7 @@ impl Addr {
     #[inline(always)]
     #[must_use]
     pub const fn v4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self { bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] }
+        Self::of_words([0, 0, MARK, u32::from_ne_bytes(octets)])
     }
 
     /// The IPv6 form, network order.
@@ -47,18 +49,24 @@ impl Addr {
         [a, b, c, d]
     }
 
-    /// Four bytes at a time, in the byte order of memory: compared so, an address costs a program a few instructions and
-    /// no room on its stack; byte by byte it is sixteen of everything.
+    /// Four bytes at a time, in the byte order of memory: compared and written so, an address costs a program a few
+    /// instructions and no room on its stack; byte by byte it is sixteen of everything, or a loop in a function.
     #[inline(always)]
     const fn words(&self) -> [u32; 4] {
         // SAFETY: sixteen bytes are four words, and any bits are legal in them.
         unsafe { core::mem::transmute(self.bytes) }
     }
 
+    /// The way back.
+    #[inline(always)]
+    const fn of_words(words: [u32; 4]) -> Self {
+        // SAFETY: as above.
+        Self { bytes: unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) } }
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn is_v4(&self) -> bool {
-        const MARK: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
         let [a, b, c, _] = self.words();
         a | b | (c ^ MARK) == 0
     }

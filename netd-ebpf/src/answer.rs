@@ -84,8 +84,7 @@ fn make<F: Frame + Stack>(frame: &mut F, port: &Port, room: &mut Room, is_too_bi
         return false;
     }
     let Room { head, ipv6, key, answer, .. } = &mut *room;
-    head.ethernet.destination = port.mac;
-    head.ethernet.source = port.gateway_mac;
+    head.ethernet.address(&port.mac, &port.gateway_mac);
     let (icmp_type, code) = match (is_v6, is_too_big) {
         (false, true) => (ICMP_UNREACHABLE, FRAGMENTATION_NEEDED),
         (false, false) => (ICMP_TIME_EXCEEDED, 0),

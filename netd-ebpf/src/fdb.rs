@@ -4,13 +4,63 @@
 //! members are found by a walk over the forwarding table, so that no list of them has to be kept in step; what that may cost
 //! is bounded, in members and in frames a second.
 
-use crate::frame::{Frame, Stack};
+use crate::frame::{Frame, Stack, Wire};
+use crate::parse::ip::{IPV6_SIZE, Ipv6};
+use crate::parse::{Ethernet, Family, Head};
 use crate::tables::{Flooded, Tables, Visit};
 use crate::verdict::{Verdict, Walk};
+use netd_common::Addr;
 use netd_common::drop::DropReason;
 use netd_common::endpoint::{ISOLATED, Port};
 use netd_common::fdb::{FdbEntry, FdbKey};
 use netd_common::limits::MULTICAST_MEMBERS_MAX;
+use netd_common::publish::{TCP, UDP};
+
+/// Where a plain frame goes, as nearly all between peers are: a whole header, from who it says, to a peer that is there.
+/// None says nothing of a frame: the walk looks at it anew, and judges.
+///
+/// What it asks is what [`switch`] and the walk before it ask, in one place because that is most of its cost: it is run so
+/// often between other code that what counts is how few lines of it, and of data, have to come from afar.
+#[inline(always)]
+pub fn switch_plain<F: Frame, T: Tables>(frame: &mut F, tables: &T, port: &Port) -> Option<Verdict> {
+    let head: &Head = frame.peek()?;
+    let Ethernet { destination: mac, source, .. } = head.ethernet;
+    if mac == port.gateway_mac {
+        return None;
+    }
+    let is_honest = match head.ethernet.family() {
+        Family::V4 => Addr::v4(head.ipv4.source) == port.ipv4 && head.ipv4.check(frame.len()).is_ok(),
+        Family::V6 => is_honest_v6(frame, port),
+        Family::Other => false,
+    };
+    let is_plain = is_honest && source == port.mac && !is_group(mac) && !frame.has_vlan_tag();
+    if !is_plain || port.flags & ISOLATED != 0 {
+        return None;
+    }
+    let ifindex = tables.fdb(&FdbKey { network: port.network, mac, pad: [0; 2] })?.ifindex;
+    frame.accept();
+    Some(Verdict::Deliver { ifindex })
+}
+
+/// Both headers, as they stand.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct HeadV6 {
+    ethernet: Ethernet,
+    bytes: [u8; IPV6_SIZE as usize],
+}
+
+// SAFETY: made of byte arrays.
+unsafe impl Wire for HeadV6 {}
+
+/// Whether it is TCP or UDP, which is no neighbour discovery.
+#[inline(never)]
+fn is_honest_v6<F: Frame>(frame: &F, port: &Port) -> bool {
+    let Some(head) = frame.peek::<HeadV6>() else { return false };
+    // SAFETY: as many bytes, of which any are legal (`Wire`).
+    let ipv6: Ipv6 = unsafe { core::mem::transmute(head.bytes) };
+    matches!(ipv6.next_header, TCP | UDP) && port.has_ipv6(&ipv6.source) && ipv6.check(frame.len()).is_ok()
+}
 
 /// Switches a frame to the peer that has `mac`, unchanged.
 #[inline(always)]

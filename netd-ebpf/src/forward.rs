@@ -41,8 +41,7 @@ pub fn address<T: Tables>(tables: &T, room: &mut Room) -> bool {
         return true;
     }
     if let Some(port) = tables.port(step.target.ifindex).filter(|port| port.endpoint == step.target.endpoint) {
-        head.ethernet.destination = port.mac;
-        head.ethernet.source = port.gateway_mac;
+        head.ethernet.address(&port.mac, &port.gateway_mac);
         return true;
     }
     false

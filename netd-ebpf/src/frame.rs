@@ -2,6 +2,7 @@
 
 use crate::held::Held;
 use crate::parse::Family;
+use core::mem::MaybeUninit;
 use netd_common::Addr;
 use netd_common::flow::FlowKey;
 
@@ -22,20 +23,33 @@ pub trait Readable {
     /// Bytes of the whole packet. Not the IPv4 length field, which BIG TCP (Linux 6.3) sets to 0.
     fn len(&self) -> u32;
 
-    /// Reads a whole header into `header`, and says whether the packet is long enough.
-    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool;
+    /// Reads a whole header into `header`, and says whether the packet is long enough; where it is not, what stands there
+    /// counts for nothing.
+    fn fill<T: Wire>(&self, offset: u32, header: &mut MaybeUninit<T>) -> bool;
+
+    /// As [`Self::fill`], over what is there.
+    #[inline(always)]
+    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool {
+        // SAFETY: a `T` is room for a `T`, and what is written is one (`Wire`).
+        self.fill(offset, unsafe { &mut *core::ptr::from_mut(header).cast::<MaybeUninit<T>>() })
+    }
 
     /// Reads a whole, small header; none when the packet is too short.
     #[inline(always)]
     fn load<T: Wire>(&self, offset: u32) -> Option<T> {
-        // SAFETY: any bytes are a legal T (`Wire`).
-        let mut header = unsafe { core::mem::zeroed() };
-        if self.read(offset, &mut header) { Some(header) } else { None }
+        // Not cleared first: that is a loop in a function.
+        let mut header = MaybeUninit::uninit();
+        // SAFETY: it was filled, and any bytes are a legal T (`Wire`).
+        if self.fill(offset, &mut header) { Some(unsafe { header.assume_init() }) } else { None }
     }
 }
 
 /// One packet that can be changed and sent on.
 pub trait Frame: Readable {
+    /// The first bytes of the packet where they stand, which takes no call of a helper; none where the kernel does not have
+    /// as many at hand, whatever the packet's length.
+    fn peek<T: Wire>(&self) -> Option<&T>;
+
     /// The interface whose hook runs.
     fn ifindex(&self) -> u32;
 
@@ -126,7 +140,7 @@ pub trait Stack {
     /// TIME_WAIT. `tuple` is what the socket would receive.
     fn has_socket(&self, tuple: &FlowKey) -> bool;
 
-    /// Nanoseconds, monotonic.
+    /// Nanoseconds, monotonic, as of the last tick of the kernel's clock.
     fn now_ns(&self) -> u64;
 
     fn random(&self) -> u32;

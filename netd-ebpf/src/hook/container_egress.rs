@@ -29,6 +29,9 @@ use netd_common::globals::{HAIRPIN_V4, HAIRPIN_V6, PROXY_V4};
 #[inline(always)]
 pub fn walk<F: Frame + Stack, T: Tables>(frame: &mut F, tables: &T) -> Walk {
     let port = tables.port(frame.ifindex()).ok_or(DropReason::UnknownEndpoint)?;
+    if let Some(verdict) = fdb::switch_plain(frame, tables, port) {
+        return Ok(verdict);
+    }
     let room = tables.room().ok_or(DropReason::FlowTableFull)?;
     parse::head(frame, room)?;
     let head = &room.head;
@@ -186,8 +189,7 @@ fn deliver<F: Frame, T: Tables>(frame: &mut F, tables: &T, port: &Port, room: &m
     let key = EndpointKey { address: room.key.destination, network: port.network };
     let peer = tables.endpoint(&key).ok_or(DropReason::EndpointGone)?;
     nat::decrement_ttl(room);
-    room.head.ethernet.destination = peer.mac;
-    room.head.ethernet.source = port.gateway_mac;
+    room.head.ethernet.address(&peer.mac, &port.gateway_mac);
     if room.head.ethernet.family() == Family::V6 {
         frame.correct_sum(nat::gain_by_hop(&room.ipv6, room.packet.ttl));
     }

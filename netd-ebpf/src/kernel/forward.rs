@@ -19,7 +19,8 @@ const NEIGHBOUR_SIZE: i32 = size_of::<bpf_redir_neigh>() as i32;
 /// of this link (`ip6_route_output_flags` is strict only with an unspecified source): then the uplink's own is named.
 #[inline(always)]
 pub(super) fn forward(skb: *mut __sk_buff, ifindex: u32) -> i64 {
-    if let Some(gateway) = gateway6(ifindex)
+    if is_v6(skb)
+        && let Some(gateway) = gateway6(ifindex)
         && *gateway != Addr::NONE
         && is_led_elsewhere(skb, ifindex)
     {
@@ -34,13 +35,15 @@ pub(super) fn forward(skb: *mut __sk_buff, ifindex: u32) -> i64 {
     unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) }
 }
 
+#[inline(always)]
+fn is_v6(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the context is valid for the run of the program.
+    unsafe { (*skb).protocol == u32::from(u16::from_ne_bytes(ETHERTYPE_IPV6)) }
+}
+
 /// Whether the best route of a packet of IPv6 is by another interface than this one.
 #[inline(never)]
 fn is_led_elsewhere(skb: *mut __sk_buff, ifindex: u32) -> bool {
-    // SAFETY: the context is valid for the run of the program.
-    if unsafe { (*skb).protocol } != u32::from(u16::from_ne_bytes(ETHERTYPE_IPV6)) {
-        return false;
-    }
     let (mut tuple, mut way) = (FlowKey::default(), Way::default());
     let at = core::ptr::from_mut(&mut tuple).cast();
     // SAFETY: a tuple begins with its two addresses, in the order of the header.

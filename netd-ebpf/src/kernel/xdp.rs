@@ -4,6 +4,7 @@ use crate::frame::{Readable, Wire};
 use crate::verdict::Verdict;
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use core::mem::MaybeUninit;
 
 /// The frame that an XDP program runs on.
 pub struct Xdp {
@@ -35,7 +36,7 @@ impl Readable for Xdp {
     }
 
     #[inline(always)]
-    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool {
+    fn fill<T: Wire>(&self, offset: u32, header: &mut MaybeUninit<T>) -> bool {
         let size = size_of::<T>() as u32;
         // SAFETY: the destination has room for `size` bytes, and any bytes are a legal `T` (`Wire`).
         unsafe { bpf_xdp_load_bytes(self.context, offset, core::ptr::from_mut(header).cast(), size) == 0 }

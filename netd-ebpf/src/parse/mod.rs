@@ -59,6 +59,15 @@ pub enum Family {
 }
 
 impl Ethernet {
+    /// Writes both addresses, byte by byte: a copy of six becomes a loop in a function.
+    #[inline(always)]
+    pub const fn address(&mut self, destination: &[u8; 6], source: &[u8; 6]) {
+        let [a, b, c, d, e, f] = *destination;
+        self.destination = [a, b, c, d, e, f];
+        let [a, b, c, d, e, f] = *source;
+        self.source = [a, b, c, d, e, f];
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn family(&self) -> Family {

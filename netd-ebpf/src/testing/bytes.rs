@@ -10,6 +10,7 @@ use netd_common::Addr;
 use netd_common::flow::FlowKey;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::MaybeUninit;
 
 /// Of every interface that has no other, in bytes (RFC 894).
 pub const MTU: u32 = 1500;
@@ -78,16 +79,23 @@ impl Readable for Bytes {
         self.bytes.len() as u32
     }
 
-    fn read<T: Wire>(&self, offset: u32, header: &mut T) -> bool {
+    fn fill<T: Wire>(&self, offset: u32, header: &mut MaybeUninit<T>) -> bool {
         let bytes = self.bytes.get(offset as usize..).and_then(|rest| rest.get(..size_of::<T>()));
         let Some(bytes) = bytes else { return false };
         // SAFETY: as many bytes as a T has, and any bytes are a legal T (`Wire`).
-        *header = unsafe { bytes.as_ptr().cast::<T>().read_unaligned() };
+        header.write(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() });
         true
     }
 }
 
 impl Frame for Bytes {
+    fn peek<T: Wire>(&self) -> Option<&T> {
+        const { assert!(align_of::<T>() == 1, "a packet begins anywhere") };
+        let bytes = self.bytes.get(..size_of::<T>())?;
+        // SAFETY: as many bytes as a T has, and any bytes are a legal T (`Wire`).
+        Some(unsafe { &*bytes.as_ptr().cast::<T>() })
+    }
+
     fn ifindex(&self) -> u32 {
         self.ifindex
     }
