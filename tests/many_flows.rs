@@ -45,7 +45,7 @@ fn sixty_thousand(far: IpAddr, far_2: IpAddr, host_ip: IpAddr, ip_of: fn(&Contai
     assert_eq!(answered, [QUARTER; 4], "all at once");
     eprintln!("{} flows in {:?}", 4 * QUARTER, begun.elapsed());
     assert_eq!(tries(&world, "none"), 0);
-    let histogram: Vec<String> = ["1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "none"]
+    let histogram: Vec<String> = ["1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "129-256", "none"]
         .map(|count| format!("{count}: {}", tries(&world, count)))
         .into();
     eprintln!("tries {}", histogram.join(", "));

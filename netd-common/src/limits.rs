@@ -23,8 +23,8 @@ pub const NAMES_MAX: usize = 65_536;
 /// Bytes of the event ring. Full: events are lost, never packets.
 pub const EVENTS_SIZE_MAX: usize = 256 * 1024;
 /// Source ports tried before a flow is refused as `SnatExhausted`. With 60,000 flows to one remote address and port, 93 of
-/// 100 ports are taken, and one search in ten thousand fails.
-pub const SNAT_TRIES_MAX: u32 = 128;
+/// 100 ports are taken, and one search in ten million fails.
+pub const SNAT_TRIES_MAX: u32 = 256;
 /// How many of these tries go to one address of a SNAT pool before the next.
 pub const SNAT_TRIES_PER_ADDRESS: u32 = 32;
 /// The lowest source port a masqueraded flow is given when it cannot keep its own (RFC 6335 section 6: below are the
@@ -34,7 +34,7 @@ pub const SNAT_PORT_MIN: u16 = 1024;
 pub const NOMINEES_MAX: usize = 64;
 /// Buckets of `SNAT_TRIES`: how many flows to the outside found their port at try 1, 2, 3 to 4, 5 to 8, and so on, up to
 /// [`SNAT_TRIES_MAX`]; the last one counts those that found none.
-pub const SNAT_TRIES_BUCKETS: usize = 9;
+pub const SNAT_TRIES_BUCKETS: usize = 10;
 /// Addresses in all the SNAT pools together.
 pub const SNAT_POOLS_MAX: usize = 65_536;
 /// Datagrams whose fragments are being followed. Full: the least recently used makes room, and its later fragments are

@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_buckets_reach_as_far_as_the_tries() {
         let names: Vec<_> = (0..SNAT_TRIES_BUCKETS as u32).map(tries_name).collect();
-        assert_eq!(names, ["1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "none"]);
-        assert!(names.contains(&format!("65-{SNAT_TRIES_MAX}")));
+        assert_eq!(names, ["1", "2", "3-4", "5-8", "9-16", "17-32", "33-64", "65-128", "129-256", "none"]);
+        assert!(names.contains(&format!("129-{SNAT_TRIES_MAX}")));
     }
 }
