@@ -13,7 +13,7 @@ use crate::kernel::facts::NodeFacts;
 use crate::kernel::fill;
 use crate::kernel::garbage::{self, Pass};
 use crate::kernel::linux::Linux;
-use crate::kernel::{self, Kernel as _, datapath, linux, mounts, names, process};
+use crate::kernel::{self, Kernel as _, datapath, linux, memory, mounts, names, process};
 use crate::model::command::{Command, Context};
 use crate::model::state::State;
 use crate::names::Counts;
@@ -87,6 +87,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     if !process::is_root() {
         return Err(DaemonError::NotRoot);
     }
+    memory::keep_little();
     let group = match &config.socket_group {
         Some(name) => Some(process::group(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
         None => None,

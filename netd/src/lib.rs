@@ -82,6 +82,7 @@
 //! | When is a flow forgotten? | `kernel/garbage.rs` (over), `kernel/purge.rs` (its container, port or address is gone) |
 //! | What is a container answered when it asks for a name? | `names/zone.rs` (who has it), `names/answer.rs` (what is said), `names/forward.rs` (whom others ask) |
 //! | Where does netd listen for that, and what of it outlives the agent? | `kernel/names/` |
+//! | When does memory that is free become the machine's again? | `kernel/memory.rs` |
 //! | What is the datapath short of? | `shortage.rs`; how full are the maps: `kernel/fill.rs` |
 //! | What happens to a packet? | `netd-ebpf/src/lib.rs` |
 //! | What does a map hold? | `netd-common/src/`, one family of types a file |

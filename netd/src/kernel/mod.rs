@@ -16,6 +16,7 @@ pub mod garbage;
 pub mod guard;
 pub mod guests;
 pub mod linux;
+pub mod memory;
 pub mod mounts;
 pub mod names;
 pub mod netlink;

@@ -6,7 +6,7 @@
 
 use super::pass::{Look, Reconciler};
 use super::status::Status;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, memory};
 use crate::model::node::NodeFacts;
 use crate::model::state::State;
 use std::sync::Arc;
@@ -64,6 +64,10 @@ pub fn run<K: Kernel>(kernel: K, mut wiring: Wiring) {
         tracing::debug!(revision = state.revision, planned = outcome.planned, took = ?begun.elapsed(), "pass");
         tell(&wiring.facts, reconciler.facts());
         tell(&wiring.status, &Arc::new(outcome.status));
+        if outcome.looked == Look::Anew {
+            // A look takes far more memory than what is kept of it. When nobody waits for this thread.
+            memory::give_back();
+        }
         if runtime.block_on(wait(&mut wiring, &mut schedule, reconciler.retry_due())) == Wake::Stop {
             return;
         }
