@@ -11,6 +11,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 #[derive(Clone, Debug)]
 pub struct Made {
@@ -105,8 +106,17 @@ impl Made {
 
 /// Inodes of namespaces start anew with each boot.
 pub(super) fn identity(inode: u64) -> io::Result<String> {
+    Ok(format!("{} {inode}\n", boot()?))
+}
+
+/// Read once: a look asks for each namespace.
+fn boot() -> io::Result<&'static str> {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(boot);
+    }
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(format!("{} {inode}\n", boot.trim()))
+    Ok(BOOT.get_or_init(|| boot.trim().to_owned()))
 }
 
 /// What follows the identity in a note.

@@ -5,6 +5,7 @@
 //! namespace ends after it, so that none ever goes back to a pool in the wrong one.
 
 pub mod exec;
+mod forwarding;
 pub mod lent;
 pub mod made;
 
@@ -59,7 +60,7 @@ pub fn create(path: &Path, forwards: bool, identified: impl FnOnce(u64) -> io::R
         if path.symlink_metadata().is_ok() {
             return Err(Errno::EEXIST.into());
         }
-        set_forwarding(forwards)?;
+        forwarding::set(forwards)?;
         raise_loopback()?;
         identified(std::fs::metadata(OWN)?.ino())?;
         OpenOptions::new().write(true).create_new(true).mode(0o444).open(path)?;
@@ -83,23 +84,6 @@ pub fn raise_loopback() -> io::Result<()> {
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an `ifreq`, which outlives the call.
     Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &request) })?;
-    Ok(())
-}
-
-/// In the namespace of this thread. The first file sets the others of IPv4, and the second those of IPv6.
-fn set_forwarding(forwards: bool) -> io::Result<()> {
-    for name in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        let file = Path::new("/proc/sys/net").join(name);
-        let wanted = if forwards { "1" } else { "0" };
-        match std::fs::read_to_string(&file) {
-            Ok(has) if has.trim() == wanted => {}
-            Ok(_) => std::fs::write(&file, wanted)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}={wanted}: {error}", file.display())))?,
-            // A kernel without IPv6.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
     Ok(())
 }
 
