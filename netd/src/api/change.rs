@@ -10,7 +10,7 @@ use super::host::Host;
 use super::view::View;
 use crate::joined::differing;
 use crate::kernel::facts::NodeFacts;
-use crate::model::command::{Command, Context, NamespaceAt, Refusal};
+use crate::model::command::{Command, Context, HostSocket, NamespaceAt, Refusal};
 use crate::model::parent::LinkDriver;
 use crate::model::port_map::PortMap;
 use crate::model::state::{PublishKey, State};
@@ -116,15 +116,21 @@ impl<H: Host> Api<H> {
             now: jiff::Timestamp::now(),
             entropy: self.host.entropy().map_err(|source| Error::Host { what: "randomness", source })?,
             facts: self.facts_for(command)?,
-            host_sockets: self
-                .host
-                .bound_sockets()
-                .map_err(|source| Error::Host { what: "the host's sockets", source })?,
+            host_sockets: self.host_sockets(command)?,
             namespaces: self.taken_namespaces(command),
             subnet_pools: self.subnet_pools.clone(),
             missing_drivers: self.missing_drivers(command)?,
             given_namespaces: self.given_namespaces(command),
         })
+    }
+
+    /// Only a port that is published can be in a socket's way. The kernel goes through the sockets of every namespace for
+    /// the answer, and each container has some.
+    fn host_sockets(&self, command: &Command) -> Result<BTreeSet<HostSocket>, Error> {
+        if !command.each().any(Command::publishes) {
+            return Ok(BTreeSet::new());
+        }
+        self.host.bound_sockets().map_err(|source| Error::Host { what: "the host's sockets", source })
     }
 
     /// Those of the namespaces that the command would make that are there already.

@@ -64,6 +64,27 @@ impl Command {
         }
     }
 
+    /// Whether it may publish a port of the host, of itself: of several at once, ask each.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        match self {
+            Self::Publish { .. } => true,
+            Self::CreateContainer(spec) => spec.publish_all || !spec.publish.is_empty(),
+            Self::InstallBuiltins
+            | Self::CreateNetwork(_)
+            | Self::RemoveNetworks(_)
+            | Self::PruneNetworks(_)
+            | Self::RemoveContainers(_)
+            | Self::PruneContainers(_)
+            | Self::Connect { .. }
+            | Self::Disconnect { .. }
+            | Self::Unpublish { .. }
+            | Self::Block(_)
+            | Self::Unblock(_)
+            | Self::All(_) => false,
+        }
+    }
+
     /// What it is about, for whoever asked for several at once.
     #[must_use]
     pub fn about(&self) -> String {
