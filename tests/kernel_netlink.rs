@@ -3,7 +3,8 @@
 //! Needs root. Each test is a thread with network and mount namespaces of its own, which plays the host.
 
 use ipnetwork::IpNetwork;
-use netd::kernel::netlink::{Netlink, Watch};
+use netd::kernel::facts::NodeFacts;
+use netd::kernel::netlink::{Devices, Netlink, Watch};
 use netd::kernel::netns::made::Made;
 use netd::kernel::netns::{self, Files};
 use netd::kernel::sockets::{self, Connected};
@@ -63,8 +64,16 @@ impl Host {
 
     fn observe(&self) -> Target {
         let mut target = Target { namespaces: self.made.paths().expect("listed"), ..Target::default() };
-        self.netlink.observe(&mut target).expect("observed");
+        self.netlink.observe(self.devices(), &mut target).expect("observed");
         target
+    }
+
+    fn devices(&self) -> Devices {
+        self.netlink.devices().expect("read")
+    }
+
+    fn facts(&self) -> NodeFacts {
+        self.netlink.facts(&self.devices(), &[]).expect("probed").facts
     }
 
     /// What a plan for `target` would do from nothing.
@@ -286,7 +295,7 @@ fn the_hosts_own_routers_are_not_forgotten() {
     host(|host| {
         learn_a_router(host);
         let before = ip("-6 route show default");
-        assert_eq!(host.netlink.facts(&[]).expect("probed").facts.uplinks.keys().collect::<Vec<_>>(), ["up0"]);
+        assert_eq!(host.facts().uplinks.keys().collect::<Vec<_>>(), ["up0"]);
         let target = dual(host.target());
         host.create(&target);
         // The lifetime counts down.
@@ -605,13 +614,13 @@ fn facts_are_those_of_the_host_alone() {
         ip("link set up1 up");
         ip("addr add 198.18.0.5/24 dev up0");
         ip("route add default via 198.18.0.1");
-        let facts = host.netlink.facts(&[]).expect("probed").facts;
+        let facts = host.facts();
         assert_eq!(facts.uplinks.keys().collect::<Vec<_>>(), ["up0"]);
         assert_eq!(facts.uplinks["up0"].mtu, 1500);
         assert_eq!(facts.uplinks["up0"].addresses.iter().filter(|a| a.is_ipv4()).count(), 1);
         // A gateway is no route of the host's.
         host.netlink.add_gateway(address("fd00:8::1")).expect("gateway added");
-        let again = host.netlink.facts(&[]).expect("probed").facts;
+        let again = host.facts();
         let ours = |network: &IpNetwork| network.to_string().starts_with("fd00:8:");
         assert!(!again.routed.iter().any(ours), "{:?}", again.routed);
         let ipv4: Vec<&IpAddr> = facts.addresses.iter().filter(|address| address.is_ipv4()).collect();
@@ -726,7 +735,8 @@ fn each_namespace_has_a_cookie_of_its_own() {
 fn names_of_interfaces_come_with_what_is_observed() {
     host(|host| {
         host.create(&host.target());
-        let names: BTreeMap<u32, String> = host.netlink.observe(&mut Target::default()).expect("observed");
+        let names: BTreeMap<u32, String> =
+            host.netlink.observe(host.devices(), &mut Target::default()).expect("observed");
         assert_eq!(names.get(&1).map(String::as_str), Some("lo"));
         assert!(names.values().any(|name| name == "nd1"));
     });

@@ -200,7 +200,7 @@ fn btf() -> Finding {
 
 /// What the host's own network offers.
 fn network(uplinks_named: &[String]) -> [Finding; 2] {
-    match Netlink::open().and_then(|netlink| netlink.facts(uplinks_named)) {
+    match Netlink::open().and_then(|netlink| netlink.facts(&netlink.devices()?, uplinks_named)) {
         Ok(probed) => [ipv6(probed.facts.ipv6), uplinks(uplinks_named, &probed.facts)],
         Err(error) => {
             ["IPv6", "uplinks"].map(|subject| Finding::new(subject, Verdict::Unknown, format!("netlink: {error}")))

@@ -137,7 +137,8 @@ impl Host for Linux {
     }
 
     fn node(&self) -> io::Result<NodeFacts> {
-        Ok(Netlink::open()?.facts(&[])?.facts)
+        let netlink = Netlink::open()?;
+        Ok(netlink.facts(&netlink.devices()?, &[])?.facts)
     }
 
     fn has_driver(&self, driver: LinkDriver) -> io::Result<bool> {

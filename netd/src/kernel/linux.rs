@@ -3,7 +3,7 @@
 use super::backends;
 use super::datapath::Datapath;
 use super::names::{self, Names, led};
-use super::netlink::{Netlink, Watch};
+use super::netlink::{Devices, Netlink, Watch};
 use super::netns;
 use super::netns::lent::Lent;
 use super::netns::made::Made;
@@ -41,6 +41,9 @@ pub struct Linux {
     names: Names,
     lent: Lent,
     uplinks: Vec<String>,
+    /// The host's interfaces as the facts were taken from them: the same look goes on with them. To read a thousand of them
+    /// takes the kernel a walk over a thousand namespaces for each.
+    devices: Option<Devices>,
     /// Interfaces that were warned of as uplinks that cannot be.
     warned: BTreeSet<String>,
     _watch: Watch,
@@ -61,6 +64,7 @@ impl Linux {
             names: Names::open(names, changed).map_err(Error::of("take back the name servers"))?,
             lent: Lent { notes: lent_notes },
             uplinks,
+            devices: None,
             warned: BTreeSet::new(),
         })
     }
@@ -193,7 +197,10 @@ impl Linux {
 
 impl Kernel for Linux {
     fn facts(&mut self) -> Result<NodeFacts, Error> {
-        let probed = self.netlink.facts(&self.uplinks).map_err(Error::of("probe this node"))?;
+        let of = || Error::of("probe this node");
+        let devices = self.netlink.devices().map_err(of())?;
+        let probed = self.netlink.facts(&devices, &self.uplinks).map_err(of())?;
+        self.devices = Some(devices);
         for name in probed.not_ethernet.difference(&self.warned) {
             tracing::warn!(interface = %name, "not used as an uplink: it does not carry Ethernet frames");
         }
@@ -204,7 +211,9 @@ impl Kernel for Linux {
     fn observe(&mut self) -> Result<Observed, Error> {
         let namespaces = self.made.paths().map_err(Error::of("list the namespaces"))?;
         let mut target = Target { namespaces, ..Target::default() };
-        let names = self.netlink.observe(&mut target).map_err(Error::of("read links and routes"))?;
+        let of = || Error::of("read links and routes");
+        let devices = self.devices.take().map_or_else(|| self.netlink.devices(), Ok).map_err(of())?;
+        let names = self.netlink.observe(devices, &mut target).map_err(of())?;
         self.datapath
             .observe(&mut target, &|index| names.get(&index).cloned())
             .map_err(Error::of("read the datapath"))?;

@@ -43,7 +43,8 @@ pub trait Kernel {
     /// When netlink does not answer.
     fn facts(&mut self) -> Result<NodeFacts, Error>;
 
-    /// What netd's objects in the kernel are now, in the vocabulary of `Target`.
+    /// What netd's objects in the kernel are now, in the vocabulary of `Target`. Of the host's interfaces it may tell what
+    /// [`Self::facts`] has just seen of them: ask for those first.
     ///
     /// # Errors
     /// When the kernel does not answer.

@@ -39,6 +39,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tokio::runtime::{Builder, Runtime};
 
+/// Interfaces, as they were when they were read.
+#[derive(Debug)]
+pub struct Devices(Vec<Device>);
+
 /// The links, routes and addresses of the namespace that this was opened in, which netd calls the host's.
 #[derive(Debug)]
 pub struct Netlink {
@@ -64,10 +68,14 @@ impl Netlink {
         Self { notes: Notes::in_folder(folder), ..self }
     }
 
+    /// The interfaces of the host.
+    pub fn devices(&self) -> io::Result<Devices> {
+        Ok(Devices(self.runtime.block_on(self.host.links())?.iter().map(Device::of).collect()))
+    }
+
     /// What this node is. The interfaces named in `uplinks` are its uplinks; none named: those of the default routes.
-    pub fn facts(&self, uplinks: &[String]) -> io::Result<facts::Probed> {
+    pub fn facts(&self, Devices(devices): &Devices, uplinks: &[String]) -> io::Result<facts::Probed> {
         self.runtime.block_on(async {
-            let devices: Vec<Device> = self.host.links().await?.iter().map(Device::of).collect();
             let addresses = self.host.addresses(AddressMessage::default()).await?;
             let addresses: Vec<Address> = addresses.iter().filter_map(Address::of).collect();
             let mut routes = Vec::new();
@@ -76,7 +84,7 @@ impl Netlink {
                 filter.header.address_family = family;
                 routes.extend(self.host.routes(filter).await?.iter().filter_map(RouteEntry::of));
             }
-            Ok(NodeFacts::from_kernel(&devices, &addresses, &routes, uplinks))
+            Ok(NodeFacts::from_kernel(devices, &addresses, &routes, uplinks))
         })
     }
 
@@ -119,9 +127,8 @@ impl Netlink {
     }
 
     /// Fills in links, gateways and routes of `target`. Returns the name of every interface of the host, by index.
-    pub fn observe(&self, target: &mut Target) -> io::Result<BTreeMap<u32, LinkName>> {
+    pub fn observe(&self, Devices(devices): Devices, target: &mut Target) -> io::Result<BTreeMap<u32, LinkName>> {
         self.runtime.block_on(async {
-            let devices: Vec<Device> = self.host.links().await?.iter().map(Device::of).collect();
             let ours: Vec<&Device> = devices.iter().filter(|device| device.is_ours()).collect();
             target.links = links::observe(&self.host, &ours).await?;
             target.links.extend(wires::observe(&self.wires(), &devices).await?);
