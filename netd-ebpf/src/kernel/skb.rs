@@ -31,7 +31,7 @@ use netd_common::publish::{TCP, UDP};
 
 /// `pkt_type` of a packet for this host (linux/if_packet.h).
 const PACKET_HOST: u32 = 0;
-const AF_INET: u8 = 2;
+pub(super) const AF_INET: u8 = 2;
 pub(super) const AF_INET6: u8 = 10;
 #[expect(clippy::cast_possible_wrap, reason = "a small constant; `try_from` is not const")]
 const FIB_PARAMS_SIZE: i32 = size_of::<FibParams>() as i32;
@@ -326,6 +326,18 @@ pub(super) fn fib(skb: *mut __sk_buff, tuple: &FlowKey, way: &mut Way) -> u32 {
         }
         Ok(BPF_FIB_LKUP_RET_NOT_FWDED | BPF_FIB_LKUP_RET_FWD_DISABLED) => NOT_FORWARDED,
         Ok(_) | Err(_) => UNREACHABLE,
+    }
+}
+
+/// The neighbour that the last [`fib`] of IPv4 on this processor found, in network order: the gateway, or the destination
+/// itself. 0 where it is one of IPv6 (RFC 5549).
+#[inline(always)]
+pub(super) fn gateway_found() -> u32 {
+    let Some(arguments) = ARGUMENTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as in `fib`, and the member of the family that is named.
+    unsafe {
+        let params = &(*arguments).fib;
+        if params.family == AF_INET { params.__bindgen_anon_4.ipv4_dst } else { 0 }
     }
 }
 
