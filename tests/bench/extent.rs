@@ -58,7 +58,7 @@ impl Extent {
     pub fn full() -> Self {
         Self {
             name: "full",
-            rounds: 9,
+            rounds: 7,
             idle_rounds: 3,
             works: Work::ALL.to_vec(),
             idle_works: vec![Work::Stream, Work::Requests, Work::Connections],
