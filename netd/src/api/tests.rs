@@ -96,7 +96,7 @@ impl Host for Machine {
     }
 
     fn tries(&self) -> io::Result<[u64; SNAT_TRIES_BUCKETS]> {
-        Ok([7, 0, 2, 0, 0, 0, 0, 0, 1])
+        Ok([7, 0, 2, 0, 0, 0, 0, 0, 0, 1])
     }
 
     fn traffic(&self, path: &Path, interface: &str) -> io::Result<Traffic> {

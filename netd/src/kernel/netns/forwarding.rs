@@ -36,7 +36,7 @@ pub fn set(forwards: bool) -> io::Result<()> {
             // A kernel without IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             done => {
-                done.map_err(|error| io::Error::new(error.kind(), format!("{}={wanted}: {error}", file.display())))?
+                done.map_err(|error| io::Error::new(error.kind(), format!("{}={wanted}: {error}", file.display())))?;
             }
         }
     }
@@ -59,7 +59,7 @@ fn question(family: i32) -> Vec<u8> {
     message.extend((libc::NLM_F_REQUEST as u16).to_ne_bytes());
     // The sequence number, and who asks: one question at a time, and the kernel knows.
     message.extend([0; 8]);
-    message.extend([family as u8, 0, 0, 0]);
+    message.extend([family.cast_unsigned() as u8, 0, 0, 0]);
     message.extend(((ATTRIBUTE + size_of_val(&ALL)) as u16).to_ne_bytes());
     message.extend(NETCONFA_IFINDEX.to_ne_bytes());
     message.extend(ALL.to_ne_bytes());
