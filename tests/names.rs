@@ -359,6 +359,16 @@ fn no_question_is_lost_when_netd_is_killed() {
     assert_eq!(world.steps_planned_on_start(), 0, "nothing was to be done");
 }
 
+/// The socket that it listens at, and its connection to netd.
+const KEEPERS_OWN: usize = 2;
+
+/// How many sockets a process has open; 0 when it is gone.
+fn sockets_of(pid: i32) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
 #[test]
 fn the_keeper_of_sockets_comes_back_and_goes_with_the_last_of_them() {
     let world = World::new();
@@ -366,7 +376,9 @@ fn the_keeper_of_sockets_comes_back_and_goes_with_the_last_of_them() {
     let [keeper] = world.keepers()[..] else { panic!("one keeper: {:?}", world.keepers()) };
     kill(Pid::from_raw(keeper), Signal::SIGKILL).expect("the keeper's process");
     nudge(&world);
-    wait_until("another keeper", TOLD, || world.keepers().iter().any(|pid| *pid != keeper));
+    wait_until("another keeper, which has the sockets", TOLD, || {
+        world.keepers().iter().any(|pid| *pid != keeper && sockets_of(*pid) >= KEEPERS_OWN + 2)
+    });
     let port = ports(&world);
     world.kill9();
     world.start();
