@@ -41,23 +41,20 @@ const ICMP_CHECKSUM: u32 = 2;
 const ICMP_IDENTIFIER: u32 = 4;
 
 /// The first eight bytes of a transport header: ports and UDP's length, or an ICMP message's type and identifier.
-///
-/// Aligned, as the next, so that a program clears it by words and not by a loop.
-#[repr(C, align(4))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Start {
     pub bytes: [u8; 8],
 }
 
 /// The part of TCP with ports, data offset and flags (RFC 9293 section 3.1).
-#[repr(C, align(4))]
+#[repr(C)]
 #[derive(Clone, Copy)]
 struct TcpStart {
     ports: [u8; 4],
     sequence: [u8; 8],
     data_offset: u8,
     flags: u8,
-    window: [u8; 2],
 }
 
 impl Start {

@@ -23,6 +23,8 @@ const ATTRIBUTE: usize = 4;
 /// The first file sets the others of IPv4, and the second those of IPv6.
 const FILES: [(i32, &str); 2] = [(libc::AF_INET, "ipv4/ip_forward"), (libc::AF_INET6, "ipv6/conf/all/forwarding")];
 
+/// Lets the stack of this thread's namespace forward packets of both families, or lets it not.
+///
 /// # Errors
 /// When it is otherwise, and the kernel does not let it be changed.
 pub fn set(forwards: bool) -> io::Result<()> {
