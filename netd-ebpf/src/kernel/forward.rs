@@ -38,7 +38,8 @@ fn redirect_to(ifindex: u32, neighbour: &mut bpf_redir_neigh) -> i64 {
 
 /// How long a neighbour is remembered, in nanoseconds.
 const REMEMBERED_NS: u64 = 100_000_000;
-/// Pairs of addresses whose neighbour a processor remembers. Two that share a place ask anew each time they take turns.
+/// Pairs of addresses whose neighbour a processor remembers. Two that share a place, or two protocols of one pair, ask anew
+/// each time they take turns.
 const HOPS_MAX: usize = 256;
 /// The bits of a product that say which place.
 const HOPS_SHIFT: u32 = 32 - HOPS_MAX.ilog2();
@@ -52,6 +53,8 @@ struct Hop {
     source: u32,
     destination: u32,
     ifindex: u32,
+    /// Rules may tell protocols apart.
+    protocol: u32,
     /// Of no family: the kernel is to look for it.
     neighbour: bpf_redir_neigh,
     asked_ns: u64,
@@ -78,16 +81,23 @@ fn forward4(skb: *mut __sk_buff, ifindex: u32) -> i64 {
     // SAFETY: this processor's own slot; a program runs to its end before another of this object does.
     let hop = unsafe { &mut *hop };
     let now_ns = frame.now_ns();
-    let is_it = hop.source == source && hop.destination == destination && hop.ifindex == ifindex;
+    let protocol = u32::from(ipv4.protocol);
+    let is_same_pair = hop.source == source && hop.destination == destination;
+    let is_it = is_same_pair && hop.protocol == protocol && hop.ifindex == ifindex;
     if !is_it || now_ns.wrapping_sub(hop.asked_ns) >= REMEMBERED_NS {
-        let (source_addr, destination_addr) = (Addr::v4(ipv4.source), Addr::v4(ipv4.destination));
-        let tuple = FlowKey { source: source_addr, destination: destination_addr, ..FlowKey::default() };
+        let tuple = FlowKey {
+            source: Addr::v4(ipv4.source),
+            destination: Addr::v4(ipv4.destination),
+            protocol: ipv4.protocol,
+            ..FlowKey::default()
+        };
         let mut way = Way::default();
         let is_by_it = fib(skb, &tuple, &mut way) == FOUND && way.ifindex == ifindex;
         let gateway = if is_by_it { gateway_found() } else { 0 };
         hop.source = source;
         hop.destination = destination;
         hop.ifindex = ifindex;
+        hop.protocol = protocol;
         hop.asked_ns = now_ns;
         hop.neighbour.nh_family = if gateway == 0 { 0 } else { AF_INET.into() };
         hop.neighbour.__bindgen_anon_1.ipv4_nh = gateway;
