@@ -5,7 +5,7 @@ use crate::model::attach::Attach;
 use crate::model::family::Family;
 use crate::model::ipam;
 use crate::model::refusal::{Kind, Refusal};
-use crate::model::state::{Endpoint, Mac, State, Subnet};
+use crate::model::state::{Container, Endpoint, Mac, State, Subnet};
 use ipnetwork::IpNetwork;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -97,23 +97,28 @@ struct Neighbours {
     network: String,
     /// Addresses not to be handed out: those taken, and those whose MAC address somebody has by the user's choice.
     passed_over: BTreeSet<IpAddr>,
-    endpoints: Vec<(String, Vec<IpAddr>, Mac)>,
+    containers: Vec<Arc<Container>>,
 }
 
 impl Neighbours {
     fn of(state: &State, network: &str) -> Self {
-        let endpoints: Vec<_> = state
-            .containers
-            .values()
-            .flat_map(|container| container.endpoints.iter().map(move |endpoint| (container, endpoint)))
-            .filter(|(_, endpoint)| endpoint.network == network)
-            .map(|(container, endpoint)| (container.name.clone(), endpoint.addresses().collect(), endpoint.mac))
-            .collect();
-        let passed_over = endpoints
-            .iter()
-            .flat_map(|(_, addresses, mac): &(String, Vec<IpAddr>, Mac)| addresses.iter().copied().chain(mac.address()))
-            .collect();
-        Self { network: network.to_owned(), passed_over, endpoints }
+        let is_on =
+            |container: &&Arc<Container>| container.endpoints.iter().any(|endpoint| endpoint.network == network);
+        let containers = state.containers.values().filter(is_on).cloned().collect();
+        let mut neighbours = Self { network: network.to_owned(), passed_over: BTreeSet::new(), containers };
+        let taken = neighbours.endpoints().flat_map(|(_, endpoint)| endpoint.addresses());
+        let meant = neighbours.endpoints().filter_map(|(_, endpoint)| endpoint.mac.address());
+        neighbours.passed_over = taken.chain(meant).collect();
+        neighbours
+    }
+
+    /// The endpoints on the network, each with its container's name.
+    fn endpoints(&self) -> impl Iterator<Item = (&str, &Endpoint)> {
+        let of = |container| {
+            let Container { name, endpoints, .. } = Arc::as_ref(container);
+            endpoints.iter().map(move |endpoint| (name.as_str(), endpoint))
+        };
+        self.containers.iter().flat_map(of).filter(|(_, endpoint)| endpoint.network == self.network)
     }
 
     /// An address that the user chose.
@@ -125,15 +130,15 @@ impl Neighbours {
         if let Some(by) = ipam::reserved(subnet, address) {
             return Err(Refusal::AddressTaken { address, network, by });
         }
-        match self.endpoints.iter().find(|(_, others, _)| others.contains(&address)) {
-            Some((name, _, _)) => Err(Refusal::AddressTaken { address, network, by: format!("container \"{name}\"") }),
+        match self.endpoints().find(|(_, endpoint)| endpoint.addresses().any(|other| other == address)) {
+            Some((name, _)) => Err(Refusal::AddressTaken { address, network, by: format!("container \"{name}\"") }),
             None => Ok(()),
         }
     }
 
     /// The MAC address of an endpoint without IPv4; another where somebody has chosen that one.
     fn free_mac(&self, number: u32) -> Mac {
-        let is_taken = |mac: &Mac| self.endpoints.iter().any(|(_, _, other)| other == mac);
+        let is_taken = |mac: &Mac| self.endpoints().any(|(_, endpoint)| endpoint.mac == *mac);
         Mac::of_endpoint(number).find(|mac| !is_taken(mac)).unwrap_or(Mac([0; 6]))
     }
 
@@ -141,7 +146,7 @@ impl Neighbours {
         if mac == gateway {
             return Some("the network's gateway".to_owned());
         }
-        let (name, _, _) = self.endpoints.iter().find(|&&(_, _, other)| other == mac)?;
+        let (name, _) = self.endpoints().find(|(_, endpoint)| endpoint.mac == mac)?;
         Some(format!("container \"{name}\""))
     }
 }
