@@ -5,7 +5,7 @@
 
 use super::connection::Connection;
 use super::message::{Device, RouteEntry};
-use crate::kernel::netns;
+use crate::kernel::netns::{self, Settings};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 use nix::net::if_::if_indextoname;
@@ -55,12 +55,8 @@ pub(super) fn turn_off_inside(namespace: &File, interface: &str) -> io::Result<(
 }
 
 fn set(interface: &str, values: &[(&str, &str)]) -> io::Result<()> {
-    for (key, value) in values {
-        fs::write(file(interface, key), value).map_err(|error| {
-            io::Error::new(error.kind(), format!("net.ipv6.conf.{interface}.{key}={value}: {error}"))
-        })?;
-    }
-    Ok(())
+    let settings = Settings::open()?;
+    values.iter().try_for_each(|(key, value)| settings.write(&format!("ipv6/conf/{interface}/{key}"), value))
 }
 
 fn file(interface: &str, key: &str) -> PathBuf {

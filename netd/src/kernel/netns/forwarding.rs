@@ -4,10 +4,10 @@
 //! namespace in which somebody has opened it. To look at two files of each new namespace takes a millisecond and a half
 //! with a thousand of them.
 
+use super::settings::Settings;
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::io;
-use std::path::Path;
 
 const RTM_NEWNETCONF: u16 = 80;
 const RTM_GETNETCONF: u16 = 82;
@@ -33,13 +33,10 @@ pub fn set(forwards: bool) -> io::Result<()> {
         if is_on(&socket, family)? == Some(forwards) {
             continue;
         }
-        let (file, wanted) = (Path::new("/proc/sys/net").join(name), if forwards { "1" } else { "0" });
-        match std::fs::write(&file, wanted) {
+        match Settings::open()?.write(name, if forwards { "1" } else { "0" }) {
             // A kernel without IPv6.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            done => {
-                done.map_err(|error| io::Error::new(error.kind(), format!("{}={wanted}: {error}", file.display())))?;
-            }
+            done => done?,
         }
     }
     Ok(())
@@ -89,6 +86,7 @@ fn forwarding(answer: &[u8]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn netlink_and_the_files_say_the_same() {

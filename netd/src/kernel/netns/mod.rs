@@ -8,8 +8,10 @@ pub mod exec;
 mod forwarding;
 pub mod lent;
 pub mod made;
+mod settings;
 
 pub use exec::{Files, exec};
+pub use settings::Settings;
 
 use crate::model::command::NamespaceAt;
 use nix::errno::Errno;
@@ -184,12 +186,13 @@ fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
 /// Makes `folder` a shared mount, as `ip netns add` does: a namespace that is made or removed later is then seen in
 /// mount namespaces that exist already, and does not stay busy in them.
 fn share(folder: &Path) -> io::Result<()> {
-    let shared = || mount(None::<&str>, folder, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
-    match shared() {
+    let shared = |how| mount(None::<&str>, folder, None::<&str>, MsFlags::MS_SHARED | how, None::<&str>);
+    // What is mounted in a shared mount is shared: only what was there before has to be looked through.
+    match shared(MsFlags::empty()) {
         // Not a mount point yet.
         Err(Errno::EINVAL) => {
             mount(Some(folder), folder, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?;
-            Ok(shared()?)
+            Ok(shared(MsFlags::MS_REC)?)
         }
         done => Ok(done?),
     }
