@@ -46,7 +46,7 @@ pub struct Linux {
     devices: Option<Devices>,
     /// Interfaces that were warned of as uplinks that cannot be.
     warned: BTreeSet<String>,
-    _watch: Watch,
+    watch: Watch,
 }
 
 impl Linux {
@@ -57,7 +57,7 @@ impl Linux {
             options;
         Ok(Self {
             // First, so that no change after the first look goes unheard.
-            _watch: Watch::open(changed.clone()).map_err(Error::of("listen to netlink"))?,
+            watch: Watch::open(changed.clone()).map_err(Error::of("listen to netlink"))?,
             netlink: Netlink::open().map_err(Error::of("open netlink"))?.noting(&link_notes),
             datapath: Datapath::open(&datapath).map_err(Error::of("open the datapath"))?,
             made: Made { netns, notes },
@@ -72,18 +72,19 @@ impl Linux {
     fn carry_out(&mut self, op: &Op) -> io::Result<()> {
         let index_of = |name: &str| nix::net::if_::if_nametoindex(name).ok();
         match op {
-            Op::CreateNamespace(path, sandbox) => self.made.create(path, sandbox),
+            Op::CreateNamespace(path, sandbox) => self.watch.without_listening(|| self.made.create(path, sandbox)),
             Op::DeleteNamespace(path) => self.made.delete(path),
-            Op::CreateLink(name, link) => self.netlink.create_link(name, link),
+            Op::CreateLink(name, link) => self.watch.without_listening(|| self.netlink.create_link(name, link)),
             Op::ConfigureLink(name, link) => {
                 if !self.made.is_made(&link.namespace)? {
                     self.enter_lent(link)?;
                 }
-                self.netlink.configure_link(name, link)
+                self.watch.without_listening(|| self.netlink.configure_link(name, link))
             }
             Op::DeleteLink(name) => {
                 let index = nix::net::if_::if_nametoindex(name.as_str());
-                self.delete_link(name)?;
+                let (netlink, lent) = (&self.netlink, &self.lent);
+                self.watch.without_listening(|| delete_link(netlink, lent, name))?;
                 index.map_or(Ok(()), |index| self.datapath.forget_interface(index))
             }
             Op::SetVlan(name, vlan) => self.netlink.set_vlan(name, vlan),
@@ -172,19 +173,6 @@ impl Linux {
         self.lent.write(path, &found)
     }
 
-    fn delete_link(&self, name: &str) -> io::Result<()> {
-        let Some((path, true)) = self.lent.any()?.then(|| self.netlink.leads_into(name)).transpose()?.flatten() else {
-            return self.netlink.delete_link(name);
-        };
-        // Nobody is left there who needs what netd has set.
-        let was = self.lent.read(&path)?;
-        if let Some(was) = &was {
-            self.netlink.put_loopback_back(&path, was)?;
-        }
-        self.netlink.delete_link(name)?;
-        was.map_or(Ok(()), |_| self.lent.forget(&path))
-    }
-
     /// Trying again would not help: a kernel without `SOCK_DESTROY` never does it, and the next purge is of other ports.
     fn end_udp(&self, selectors: &[FlowSelector]) {
         match backends::end_udp(&self.datapath, selectors) {
@@ -225,6 +213,19 @@ impl Kernel for Linux {
     fn apply(&mut self, op: &Op) -> Result<(), Error> {
         self.carry_out(op).map_err(|source| Error::new(describe(op), source))
     }
+}
+
+fn delete_link(netlink: &Netlink, lent: &Lent, name: &str) -> io::Result<()> {
+    let Some((path, true)) = lent.any()?.then(|| netlink.leads_into(name)).transpose()?.flatten() else {
+        return netlink.delete_link(name);
+    };
+    // Nobody is left there who needs what netd has set.
+    let was = lent.read(&path)?;
+    if let Some(was) = &was {
+        netlink.put_loopback_back(&path, was)?;
+    }
+    netlink.delete_link(name)?;
+    was.map_or(Ok(()), |_| lent.forget(&path))
 }
 
 /// The step, as one would say it.
