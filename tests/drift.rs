@@ -109,7 +109,8 @@ fn l5_a_deleted_map_entry_comes_back() {
 fn l5_detached_programs_are_attached_again() {
     let (world, web, _servers) = world_with_web();
     let links = || std::fs::read_dir(world.pins().join("links")).expect("the folder of pinned links").flatten();
-    assert!(links().count() >= 13, "two at the uplink, one at the container, ten at the cgroup");
+    // That of the container is made when nobody waits any more.
+    wait_until("the links: two at the uplink, one at the container, ten at the cgroup", TOLD, || links().count() >= 13);
     // Again when netd happened to look meanwhile.
     wait_until("nothing is attached", TOLD, || {
         for link in links() {

@@ -78,7 +78,7 @@
 //! | When is a step tried again? | `reconcile/pass.rs`; when is the kernel looked at: `reconcile/run.rs` |
 //! | Who may come in, and who may not? | `model/prefix.rs`; in the kernel's tries: `kernel/tries.rs`; at the uplinks: `kernel/guard.rs` |
 //! | How is a link, route, address or namespace made? | `kernel/netlink/`, `kernel/netns/` |
-//! | How do programs and maps get into the kernel? | `kernel/datapath.rs`, `kernel/programs.rs`, `kernel/pins.rs`; what are they attached to: `kernel/attachments.rs` |
+//! | How do programs and maps get into the kernel? | `kernel/datapath.rs`, `kernel/programs.rs`, `kernel/pins.rs`; what are they attached to: `kernel/attachments.rs`; at once, before that: `kernel/netlink/filters.rs` |
 //! | When is a flow forgotten? | `kernel/garbage.rs` (over), `kernel/purge.rs` (its container, port or address is gone) |
 //! | What is a container answered when it asks for a name? | `names/zone.rs` (who has it), `names/answer.rs` (what is said), `names/forward.rs` (whom others ask) |
 //! | Where does netd listen for that, and what of it outlives the agent? | `kernel/names/` |

@@ -40,6 +40,9 @@ pub struct Attachments {
     cgroup: PathBuf,
     /// By the name of the pin.
     links: BTreeMap<String, OwnedFd>,
+    /// Containers' interfaces where a filter runs the program, with or without a link beside it: the program's number by the
+    /// interface's.
+    filtered: BTreeMap<u32, u32>,
 }
 
 impl Attachments {
@@ -57,7 +60,7 @@ impl Attachments {
                 Err(error) => tracing::warn!("the pinned link {name} does not open, and is made again: {error}"),
             }
         }
-        Ok(Self { pins: pins.clone(), cgroup: cgroup.to_owned(), links })
+        Ok(Self { pins: pins.clone(), cgroup: cgroup.to_owned(), links, filtered: BTreeMap::new() })
     }
 
     /// Puts back what was removed from bpffs under us.
@@ -96,6 +99,11 @@ impl Attachments {
         // A link whose interface or cgroup is gone attaches nothing, and its name may be needed again.
         for name in gone {
             self.forget(&name)?;
+        }
+        self.filtered.retain(|ifindex, _| !link_of(*ifindex).is_empty());
+        for (&ifindex, &program_id) in self.filtered.iter().filter(|(ifindex, _)| !self.has_link(**ifindex)) {
+            let attachment = Attachment::ContainerEgress(link_of(ifindex));
+            found.push(Attached { attachment, program: CONTAINER_EGRESS.to_owned(), program_id });
         }
         Ok(found)
     }
@@ -147,6 +155,43 @@ impl Attachments {
         self.keep(name, attached)
     }
 
+    /// Whether the program of the container's interface of this index runs by a link.
+    pub fn has_link(&self, ifindex: u32) -> bool {
+        self.links.contains_key(&container_link(ifindex))
+    }
+
+    /// Takes note that a filter runs the program on these interfaces, with the program's number.
+    pub fn note_filters(&mut self, programs: impl IntoIterator<Item = (u32, u32)>) {
+        self.filtered.extend(programs);
+    }
+
+    /// The interfaces where a filter runs the program.
+    pub const fn filtered(&self) -> &BTreeMap<u32, u32> {
+        &self.filtered
+    }
+
+    /// No filter runs a program there any more.
+    pub fn forget_filter(&mut self, ifindex: u32) {
+        self.filtered.remove(&ifindex);
+    }
+
+    /// Makes the link of a container's interface where a filter runs the program, if there is none; the filter is to be removed
+    /// then. The link takes effect some milliseconds before the call returns, so it is made with a program that lets every packet on to the
+    /// filter, and gets the other in one step. Until the filter is gone both run for what is passed on to the host,
+    /// which counts it twice; nothing is ever run by neither.
+    ///
+    /// # Errors
+    /// When the interface is gone, or the kernel refuses.
+    pub fn link_container(&mut self, ifindex: u32, program_of: ProgramOf<'_>) -> io::Result<()> {
+        if self.has_link(ifindex) {
+            return Ok(());
+        }
+        let stand_in = program_of(STAND_IN)?;
+        let link = bpf::attach(stand_in.as_fd(), AttachTo::Interface(ifindex), AttachType::TcxIngress)?;
+        bpf::update_link(link.as_fd(), program_of(CONTAINER_EGRESS)?.as_fd())?;
+        self.keep(container_link(ifindex), link)
+    }
+
     fn keep(&mut self, name: String, link: OwnedFd) -> io::Result<()> {
         let path = self.pins.link(&name);
         pins::remove_file(&path)?;
@@ -187,6 +232,7 @@ impl Attachments {
     /// # Errors
     /// When a pin cannot be removed.
     pub fn forget_interface(&mut self, ifindex: u32) -> io::Result<()> {
+        self.forget_filter(ifindex);
         let names: Vec<String> = self.links.keys().filter(|name| index_in(name) == Some(ifindex)).cloned().collect();
         names.iter().try_for_each(|name| self.forget(name))
     }
@@ -197,10 +243,20 @@ impl Attachments {
     }
 }
 
+/// The program of containers' interfaces.
+pub const CONTAINER_EGRESS: &str = "container_egress";
+/// The program that a link of theirs is made with.
+const STAND_IN: &str = "stand_in";
+
+/// The name of the pin of a container's link.
+fn container_link(ifindex: u32) -> String {
+    format!("{CONTAINER_EGRESS}-{ifindex}")
+}
+
 /// The name of the program that an attachment runs; of the guard, that of its native mode.
 const fn program_named(attachment: &Attachment) -> &'static str {
     match attachment {
-        Attachment::ContainerEgress(_) => "container_egress",
+        Attachment::ContainerEgress(_) => CONTAINER_EGRESS,
         Attachment::UplinkIngress(_) => "uplink_ingress",
         Attachment::UplinkEgress(_) => "uplink_egress",
         Attachment::XdpGuard(_) => guard::program(XdpMode::Native),
@@ -268,7 +324,7 @@ fn attachment_of(name: &str, target: LinkTarget, cgroup: u64, link_of: &dyn Fn(u
     match target {
         LinkTarget::Interface(0) | LinkTarget::Other => None,
         LinkTarget::Interface(ifindex) => match name.split_once('-')?.0 {
-            "container_egress" => Some(Attachment::ContainerEgress(link_of(ifindex))),
+            CONTAINER_EGRESS => Some(Attachment::ContainerEgress(link_of(ifindex))),
             "uplink_ingress" => Some(Attachment::UplinkIngress(link_of(ifindex))),
             "uplink_egress" => Some(Attachment::UplinkEgress(link_of(ifindex))),
             program if guard::MODES.into_iter().any(|mode| guard::program(mode) == program) => {

@@ -4,7 +4,7 @@
 //! So traffic needs no agent. A pin whose type or sizes are not those of this version is not used: a new map takes its
 //! place, and the programs that hold the old one go on until their links are renewed, which is the last step of a plan.
 
-use super::attachments::{Attached, Attachments};
+use super::attachments::{Attached, Attachments, CONTAINER_EGRESS};
 use super::pins::{self, MAPS, Pins};
 use super::purge::Doomed;
 use super::{batch, forget, mounts, object, programs, sockets, tries};
@@ -22,7 +22,7 @@ use netd_common::publish::Publish;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 /// The object that `build.rs` made.
@@ -242,6 +242,31 @@ impl Datapath {
     ) -> io::Result<()> {
         let index_of = |link: &str| index_of(link).ok_or_else(|| no_interface(link));
         self.attachments.attach_guard(link, is_veth, &|name| object::program_fd(&self.object, name), &index_of)
+    }
+
+    /// The loaded program of containers' interfaces, for a filter that is to run it at once, and its number.
+    ///
+    /// # Errors
+    /// When it is not loaded.
+    pub fn container_program(&self) -> io::Result<(OwnedFd, u32)> {
+        Ok((object::program_fd(&self.object, CONTAINER_EGRESS)?, object::program_id(&self.object, CONTAINER_EGRESS)?))
+    }
+
+    /// What is attached, and by what.
+    pub const fn attachments(&self) -> &Attachments {
+        &self.attachments
+    }
+
+    pub const fn attachments_mut(&mut self) -> &mut Attachments {
+        &mut self.attachments
+    }
+
+    /// Makes the link of a container's interface where a filter runs the program.
+    ///
+    /// # Errors
+    /// As [`Attachments::link_container`].
+    pub fn link_container(&mut self, ifindex: u32) -> io::Result<()> {
+        self.attachments.link_container(ifindex, &|name| object::program_fd(&self.object, name))
     }
 
     /// Lets go of what was attached to an interface that is gone: its index may be another's soon.

@@ -27,6 +27,9 @@ pub struct Fake {
     pub done: Vec<Op>,
     /// How often the content was read.
     pub looks: usize,
+    /// Steps that are to be finished, and how often that was tried.
+    pub unsettled: usize,
+    pub settles: usize,
 }
 
 /// What goes wrong.
@@ -40,6 +43,8 @@ pub struct Faults {
     pub matching: Option<fn(&Op) -> bool>,
     /// The content cannot be read.
     pub is_blind: bool,
+    /// Nothing can be settled.
+    pub is_restless: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,6 +150,22 @@ impl Kernel for Fake {
         }
         self.content.apply(op);
         self.done.push(op.clone());
+        if matches!(op, Op::Attach(Attachment::ContainerEgress(_))) {
+            self.unsettled += 1;
+        }
+        Ok(())
+    }
+
+    fn is_unsettled(&self) -> bool {
+        self.unsettled > 0
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        self.settles += 1;
+        if self.faults.is_restless {
+            return Err(error("settle", io::ErrorKind::Other));
+        }
+        self.unsettled -= 1;
         Ok(())
     }
 }

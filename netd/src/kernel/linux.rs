@@ -14,6 +14,7 @@ use crate::reconcile::op::{FlowSelector, Op};
 use crate::reconcile::target::{Attachment, Link, Target};
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Linux {
     netlink: Netlink,
     datapath: Datapath,
     made: Made,
+    /// Tells the filters of this instance from all others.
+    filter_name: String,
     names: Names,
     lent: Lent,
     uplinks: Vec<String>,
@@ -55,18 +58,24 @@ impl Linux {
     pub fn open(options: Options, changed: tokio::sync::mpsc::Sender<()>) -> Result<Self, Error> {
         let Options { datapath, netns_dir: netns, netns_notes: notes, link_notes, lent_notes, uplinks, names } =
             options;
-        Ok(Self {
+        let mut linux = Self {
             // First, so that no change after the first look goes unheard.
             watch: Watch::open(changed.clone()).map_err(Error::of("listen to netlink"))?,
             netlink: Netlink::open().map_err(Error::of("open netlink"))?.noting(&link_notes),
             datapath: Datapath::open(&datapath).map_err(Error::of("open the datapath"))?,
             made: Made { netns, notes },
+            filter_name: format!("netd {}", datapath.instance),
             names: Names::open(names, changed).map_err(Error::of("take back the name servers"))?,
             lent: Lent { notes: lent_notes },
             uplinks,
             devices: None,
             warned: BTreeSet::new(),
-        })
+        };
+        // Of a former agent that ended before it had made their links.
+        let filters =
+            linux.netlink.filters(&linux.filter_name).map_err(Error::of("read the filters of containers' links"))?;
+        linux.datapath.attachments_mut().note_filters(filters);
+        Ok(linux)
     }
 
     fn carry_out(&mut self, op: &Op) -> io::Result<()> {
@@ -106,6 +115,21 @@ impl Linux {
                 self.end_udp(selectors);
                 Ok(())
             }
+            Op::Attach(Attachment::ContainerEgress(name)) | Op::Renew(Attachment::ContainerEgress(name)) => {
+                match index_of(name) {
+                    Some(index) if !self.datapath.attachments().has_link(index) && self.has_filtered(index)? => Ok(()),
+                    Some(_) | None => self.datapath.apply(op, &index_of),
+                }
+            }
+            Op::Detach(Attachment::ContainerEgress(name)) => {
+                if let Some(index) =
+                    index_of(name).filter(|index| self.datapath.attachments().filtered().contains_key(index))
+                {
+                    self.netlink.remove_filter(index)?;
+                    self.datapath.attachments_mut().forget_filter(index);
+                }
+                self.datapath.apply(op, &index_of)
+            }
             Op::Attach(Attachment::XdpGuard(name)) => {
                 let is_veth = self.netlink.is_veth(name)?;
                 self.datapath.attach_guard(name, is_veth, &index_of)
@@ -135,6 +159,17 @@ impl Linux {
             | Op::Unblock(_)
             | Op::Renew(_) => self.datapath.apply(op, &index_of),
         }
+    }
+
+    /// Lets a filter run the program of a container's interface; false when this kernel does not.
+    fn has_filtered(&mut self, ifindex: u32) -> io::Result<bool> {
+        let (program, program_id) = self.datapath.container_program()?;
+        if let Err(error) = self.netlink.put_filter(ifindex, program.as_fd(), &self.filter_name) {
+            tracing::debug!(ifindex, %error, "no filter: it gets its link at once");
+            return Ok(false);
+        }
+        self.datapath.attachments_mut().note_filters([(ifindex, program_id)]);
+        Ok(true)
     }
 
     fn open_names(&mut self, path: &Path) -> io::Result<()> {
@@ -212,6 +247,28 @@ impl Kernel for Linux {
 
     fn apply(&mut self, op: &Op) -> Result<(), Error> {
         self.carry_out(op).map_err(|source| Error::new(describe(op), source))
+    }
+
+    fn is_unsettled(&self) -> bool {
+        !self.datapath.attachments().filtered().is_empty()
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        let Some(ifindex) = self.datapath.attachments().filtered().first_key_value().map(|(&ifindex, _)| ifindex)
+        else {
+            return Ok(());
+        };
+        let of = || Error::of("link the program of a container's interface");
+        match self.datapath.link_container(ifindex) {
+            // Somebody has removed the interface, which the next look sees.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+            done => {
+                done.map_err(of())?;
+                self.netlink.remove_filter(ifindex).map_err(of())?;
+            }
+        }
+        self.datapath.attachments_mut().forget_filter(ifindex);
+        Ok(())
     }
 }
 

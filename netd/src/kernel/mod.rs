@@ -55,6 +55,15 @@ pub trait Kernel {
     /// # Errors
     /// When the kernel refuses.
     fn apply(&mut self, op: &Op) -> Result<(), Error>;
+
+    /// Whether steps were carried out in a way that did not keep anybody waiting, and are to be finished by [`Self::settle`].
+    fn is_unsettled(&self) -> bool;
+
+    /// Finishes one of them, which takes some milliseconds.
+    ///
+    /// # Errors
+    /// When the kernel refuses. What the step did stays in force.
+    fn settle(&mut self) -> Result<(), Error>;
 }
 
 /// Why the kernel did not do what was asked.

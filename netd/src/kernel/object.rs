@@ -28,6 +28,14 @@ pub fn program_fd(object: &Ebpf, name: &str) -> io::Result<OwnedFd> {
     program(object, name)?.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
 }
 
+/// The number of a loaded program.
+///
+/// # Errors
+/// As [`program_fd`].
+pub fn program_id(object: &Ebpf, name: &str) -> io::Result<u32> {
+    Ok(program(object, name)?.info().map_err(io::Error::other)?.id())
+}
+
 /// Whether a link runs this program of the object, on the maps of the object; `id` is the number of the program that it
 /// runs. After a restart that is a former load of it, which is as good.
 ///

@@ -99,6 +99,19 @@ impl<K: Kernel> Reconciler<K> {
         self.failures.values().map(|failure| failure.due).chain(blind).min()
     }
 
+    /// Whether steps of former passes are to be finished.
+    pub fn is_unsettled(&self) -> bool {
+        self.kernel.is_unsettled()
+    }
+
+    /// Finishes one of them.
+    ///
+    /// # Errors
+    /// As [`Kernel::settle`].
+    pub fn settle(&mut self) -> Result<(), crate::kernel::Error> {
+        self.kernel.settle()
+    }
+
     /// Brings the kernel to `state`, as far as it lets itself be brought.
     pub fn pass(&mut self, state: &Arc<State>, look: Look, now: Instant) -> Outcome {
         // Who is told that the host lacks something may have added it a moment ago.

@@ -2,7 +2,8 @@
 //!
 //! A change of the state is carried out at once. A word from netlink is not: it comes in crowds, netd's own steps cause
 //! it too, and a look at the kernel costs time. So a look waits a moment for the rest of the crowd, and then for as long
-//! as keeps all looks below a fifth of the time.
+//! as keeps all looks below a tenth of the time. What steps have left to be finished is finished when nothing was changed for
+//! a moment, for half of the time: it holds the lock of the machine's network configuration.
 
 use super::pass::{Look, Reconciler};
 use super::status::Status;
@@ -17,9 +18,13 @@ use tokio::sync::{mpsc, watch};
 /// How long a word from netlink waits for more.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// After a look, this many times what it took is left to other things.
-const REST_AFTER_LOOK: u32 = 4;
+const REST_AFTER_LOOK: u32 = 9;
 /// The kernel is looked at this often although nobody said that it changed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// Steps are finished this long after the last of them.
+const QUIET: Duration = Duration::from_millis(500);
+/// One that cannot be finished is tried again after this.
+const SETTLE_RETRY: Duration = Duration::from_secs(30);
 
 /// All that the loop listens to and tells.
 #[derive(Debug)]
@@ -57,6 +62,9 @@ pub fn run<K: Kernel>(kernel: K, mut wiring: Wiring) {
         if outcome.looked == Look::Anew {
             schedule.looked(begun, Instant::now());
         }
+        if outcome.planned > 0 {
+            schedule.settle_due = Instant::now() + QUIET;
+        }
         if is_first {
             tracing::info!(revision = state.revision, "start: {} steps planned", outcome.planned);
             is_first = false;
@@ -68,10 +76,25 @@ pub fn run<K: Kernel>(kernel: K, mut wiring: Wiring) {
             // A look takes far more memory than what is kept of it. When nobody waits for this thread.
             memory::give_back();
         }
-        if runtime.block_on(wait(&mut wiring, &mut schedule, reconciler.retry_due())) == Wake::Stop {
-            return;
+        loop {
+            let settle_due = reconciler.is_unsettled().then_some(schedule.settle_due);
+            match runtime.block_on(wait(&mut wiring, &mut schedule, reconciler.retry_due(), settle_due)) {
+                Wake::Pass => break,
+                Wake::Settle => schedule.settle_due = settle(&mut reconciler),
+                Wake::Stop => return,
+            }
         }
     }
+}
+
+/// Finishes a step; returns when the next may be.
+fn settle<K: Kernel>(reconciler: &mut Reconciler<K>) -> Instant {
+    let begun = Instant::now();
+    if let Err(error) = reconciler.settle() {
+        tracing::warn!("it works, but not as it should for good: {error}");
+        return Instant::now() + SETTLE_RETRY;
+    }
+    Instant::now() + begun.elapsed()
 }
 
 fn tell<T: PartialEq>(news: &watch::Sender<Arc<T>>, value: &Arc<T>) {
@@ -93,12 +116,14 @@ struct Schedule {
     asked_due: Option<Instant>,
     /// Not before.
     rested: Instant,
+    /// Nor is a step finished before.
+    settle_due: Instant,
     is_netlink_open: bool,
 }
 
 impl Schedule {
     const fn starting_at(now: Instant) -> Self {
-        Self { interval_due: now, asked_due: None, rested: now, is_netlink_open: true }
+        Self { interval_due: now, asked_due: None, rested: now, settle_due: now, is_netlink_open: true }
     }
 
     fn look(&self, now: Instant) -> Look {
@@ -125,12 +150,18 @@ impl Schedule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {
     Pass,
+    Settle,
     Stop,
 }
 
-/// Until the state has changed, a look or a retry is due, or the end has come. A peer that is gone is the end too, except
+/// Until the state has changed, a look, a retry or a step's end is due, or the end has come. A peer that is gone is the end too, except
 /// netlink: without it drift is still found by the regular look.
-async fn wait(wiring: &mut Wiring, schedule: &mut Schedule, retry_due: Option<Instant>) -> Wake {
+async fn wait(
+    wiring: &mut Wiring,
+    schedule: &mut Schedule,
+    retry_due: Option<Instant>,
+    settle_due: Option<Instant>,
+) -> Wake {
     loop {
         let due = retry_due.map_or(schedule.due(), |retry| retry.min(schedule.due()));
         tokio::select! {
@@ -144,6 +175,7 @@ async fn wait(wiring: &mut Wiring, schedule: &mut Schedule, retry_due: Option<In
                 None => schedule.is_netlink_open = false,
             },
             () = tokio::time::sleep_until(due.into()) => return Wake::Pass,
+            () = tokio::time::sleep_until(settle_due.unwrap_or(due).into()), if settle_due.is_some() => return Wake::Settle,
         }
     }
 }

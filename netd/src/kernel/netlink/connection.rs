@@ -11,6 +11,7 @@ use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::tc::TcMessage;
 use std::fs::File;
 use std::io;
 
@@ -112,6 +113,24 @@ impl Connection {
         Ok(found
             .into_iter()
             .filter_map(|m| if let RouteNetlinkMessage::NewNeighbour(n) = m { Some(n) } else { None })
+            .collect())
+    }
+
+    /// Those of every interface.
+    pub(super) async fn qdiscs(&self) -> io::Result<Vec<TcMessage>> {
+        let found = self.dump(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default())).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|m| if let RouteNetlinkMessage::NewQueueDiscipline(q) = m { Some(q) } else { None })
+            .collect())
+    }
+
+    /// The filters of traffic control at the interface and parent of `place`.
+    pub(super) async fn filters(&self, place: TcMessage) -> io::Result<Vec<TcMessage>> {
+        let found = self.dump(RouteNetlinkMessage::GetTrafficFilter(place)).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|m| if let RouteNetlinkMessage::NewTrafficFilter(f) = m { Some(f) } else { None })
             .collect())
     }
 

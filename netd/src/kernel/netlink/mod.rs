@@ -6,6 +6,7 @@
 
 mod addresses;
 mod connection;
+mod filters;
 mod ipv6;
 mod links;
 mod loopback;
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use tokio::runtime::{Builder, Runtime};
 
@@ -182,6 +184,21 @@ impl Netlink {
             wires::delete(&self.wires(), name).await?;
             links::delete(&self.host, name).await
         })
+    }
+
+    /// Runs a program on what the interface of this index receives, at once, by a filter of this name.
+    pub fn put_filter(&self, ifindex: u32, program: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+        self.runtime.block_on(filters::put(&self.host, ifindex, program, name))
+    }
+
+    /// Takes such a filter away.
+    pub fn remove_filter(&self, ifindex: u32) -> io::Result<()> {
+        self.runtime.block_on(filters::remove(&self.host, ifindex))
+    }
+
+    /// The numbers of the programs that filters of this name run, by the index of the interface.
+    pub fn filters(&self, name: &str) -> io::Result<BTreeMap<u32, u32>> {
+        self.runtime.block_on(filters::observe(&self.host, name))
     }
 
     /// Makes a VLAN sub-interface, or brings the one that netd made to this.

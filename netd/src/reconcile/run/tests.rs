@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::Error;
-use crate::kernel::fake::Fake;
+use crate::kernel::fake::{Fake, Faults};
 use crate::model::testing::{context, facts, publish, state};
 use crate::reconcile::observed::Observed;
 use crate::reconcile::op::Op;
@@ -30,10 +30,18 @@ impl Kernel for Shared {
     fn apply(&mut self, op: &Op) -> Result<(), Error> {
         self.with(|fake| fake.apply(op))
     }
+
+    fn is_unsettled(&self) -> bool {
+        self.with(|fake| fake.is_unsettled())
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        self.with(Kernel::settle)
+    }
 }
 
 #[test]
-fn looks_are_debounced_and_take_a_fifth_of_the_time_at_most() {
+fn looks_are_debounced_and_take_a_tenth_of_the_time_at_most() {
     let start = Instant::now();
     let at = |ms: u64| start + Duration::from_millis(ms);
     let mut schedule = Schedule::starting_at(start);
@@ -42,34 +50,86 @@ fn looks_are_debounced_and_take_a_fifth_of_the_time_at_most() {
     assert_eq!(schedule.due(), at(30_100));
     schedule.asked(at(110));
     schedule.asked(at(120));
-    assert_eq!(schedule.due(), at(500), "100 ms of looking need 400 ms of rest");
-    schedule.looked(at(500), at(501));
-    schedule.asked(at(600));
-    schedule.asked(at(649));
-    assert_eq!(schedule.due(), at(650), "the first word sets the time");
-    assert_eq!((schedule.look(at(649)), schedule.look(at(650))), (Look::Remembered, Look::Anew));
+    assert_eq!(schedule.due(), at(1_000), "100 ms of looking need 900 ms of rest");
+    schedule.looked(at(1_000), at(1_001));
+    schedule.asked(at(1_100));
+    schedule.asked(at(1_149));
+    assert_eq!(schedule.due(), at(1_150), "the first word sets the time");
+    assert_eq!((schedule.look(at(1_149)), schedule.look(at(1_150))), (Look::Remembered, Look::Anew));
+}
+
+/// A loop that runs, and the other ends of its wiring.
+struct Running {
+    kernel: Shared,
+    state: watch::Sender<Arc<State>>,
+    changed: mpsc::Sender<()>,
+    status: watch::Receiver<Arc<Status>>,
+    facts: watch::Receiver<Arc<NodeFacts>>,
+    stop: watch::Sender<bool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    fn start(fake: Fake) -> Self {
+        let kernel = Shared(Arc::new(Mutex::new(fake)));
+        let (state, states) = watch::channel(Arc::new(state()));
+        let (changed_sender, changed) = mpsc::channel(1);
+        let (status_sender, status) = watch::channel(Arc::new(Status::default()));
+        let (facts_sender, facts) = watch::channel(Arc::new(NodeFacts::default()));
+        let (stop_sender, stop) = watch::channel(false);
+        let wiring = Wiring {
+            state: states,
+            changed,
+            status: status_sender,
+            facts: facts_sender,
+            stop,
+            netns_dir: "/run/netns".into(),
+        };
+        let thread = std::thread::spawn({
+            let kernel = kernel.clone();
+            move || run(kernel, wiring)
+        });
+        Self { kernel, state, changed: changed_sender, status, facts, stop: stop_sender, thread }
+    }
+
+    fn wait_until(&self, what: &str, condition: impl Fn(&Fake) -> bool) {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !self.kernel.with(|fake| condition(fake)) {
+            assert!(Instant::now() < patience, "{what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn stop(self) {
+        self.stop.send_replace(true);
+        self.thread.join().unwrap();
+    }
+}
+
+#[test]
+fn steps_are_finished_when_nothing_is_changed_any_more() {
+    let running = Running::start(Fake { facts: facts(), ..Fake::default() });
+    running.wait_until("nothing is to be finished", |fake| fake.unsettled > 0);
+    let (steps, looks) = running.kernel.with(|fake| (fake.done.len(), fake.looks));
+    running.wait_until("what is to be finished is not", |fake| fake.unsettled == 0);
+    assert_eq!(running.kernel.with(|fake| (fake.done.len(), fake.looks)), (steps, looks), "that is no pass");
+    running.stop();
+}
+
+#[test]
+fn a_step_that_cannot_be_finished_is_not_tried_all_the_time() {
+    let faults = Faults { is_restless: true, ..Faults::default() };
+    let running = Running::start(Fake { facts: facts(), faults, ..Fake::default() });
+    running.wait_until("it is not tried", |fake| fake.settles > 0);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(running.kernel.with(|fake| fake.settles), 1);
+    running.stop();
 }
 
 #[test]
 fn the_loop_follows_the_state_heals_drift_and_stops() {
-    let kernel = Shared(Arc::new(Mutex::new(Fake { facts: facts(), ..Fake::default() })));
-    let (state_sender, states) = watch::channel(Arc::new(state()));
-    let (changed_sender, changed) = mpsc::channel(1);
-    let (status_sender, mut status) = watch::channel(Arc::new(Status::default()));
-    let (facts_sender, told_facts) = watch::channel(Arc::new(NodeFacts::default()));
-    let (stop_sender, stop) = watch::channel(false);
-    let wiring = Wiring {
-        state: states,
-        changed,
-        status: status_sender,
-        facts: facts_sender,
-        stop,
-        netns_dir: "/run/netns".into(),
-    };
-    let thread = std::thread::spawn({
-        let kernel = kernel.clone();
-        move || run(kernel, wiring)
-    });
+    let running = Running::start(Fake { facts: facts(), ..Fake::default() });
+    let (kernel, state_sender, mut status) = (&running.kernel, &running.state, running.status.clone());
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let mut reached = |revision| {
         let reached = status.wait_for(|status| status.observed_revision >= revision);
@@ -77,7 +137,7 @@ fn the_loop_follows_the_state_heals_drift_and_stops() {
         assert!(reached.unwrap().unwrap().failing.is_empty());
     };
     reached(state_sender.borrow().revision);
-    assert_eq!(**told_facts.borrow(), facts());
+    assert_eq!(**running.facts.borrow(), facts());
 
     // A change of the state does not look at the kernel.
     let looks = kernel.with(|fake| fake.looks);
@@ -89,13 +149,7 @@ fn the_loop_follows_the_state_heals_drift_and_stops() {
 
     // Drift is seen when netlink says so.
     kernel.with(|fake| fake.content.0.publishes.clear());
-    changed_sender.blocking_send(()).unwrap();
-    let patience = Instant::now() + Duration::from_secs(20);
-    while kernel.with(|fake| fake.content.0.publishes.is_empty()) {
-        assert!(Instant::now() < patience, "the drift is not healed");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-
-    stop_sender.send_replace(true);
-    thread.join().unwrap();
+    running.changed.blocking_send(()).unwrap();
+    running.wait_until("the drift is not healed", |fake| !fake.content.0.publishes.is_empty());
+    running.stop();
 }
