@@ -3,7 +3,7 @@
 //! A goal about speed is a ratio to a peer within the same round of the same run; one about the control plane is a bound.
 
 use crate::contestant::Path;
-use crate::contestants::{DOCKER, HOST, IPTABLES, LOOPBACK, NETD};
+use crate::contestants::{DOCKER, HOST, IPTABLES, LOOPBACK, NETD, VETH};
 use crate::control;
 use crate::regime::Regime;
 use crate::rounds::works_key;
@@ -22,6 +22,9 @@ pub struct Judged {
     pub measured: Option<Spread>,
     pub unit: String,
     pub reached: Option<bool>,
+    /// The same figure of what does nothing for its packets: how far netd is from what can be had. None: no such thing.
+    #[serde(default)]
+    pub floor: Option<Spread>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,7 +54,7 @@ use Bound::{AtLeast, AtMost};
 
 fn judged(goal: String, bound: Bound, unit: &str, measured: Option<Spread>) -> Judged {
     let reached = measured.map(|spread| bound.holds(spread.median));
-    Judged { goal, bound: bound.words(unit), measured, unit: unit.to_owned(), reached }
+    Judged { goal, bound: bound.words(unit), measured, unit: unit.to_owned(), reached, floor: None }
 }
 
 /// netd's figure by another's.
@@ -65,7 +68,20 @@ fn ratio(book: &Book, (path, work, metric): (Path, Work, Metric), peer: &str, pe
     };
     let by = if peer == NETD { format!("netd from {}", peer_path.name()) } else { peer.to_owned() };
     let goal = format!("{}: {what} ÷ {by}", path.name());
-    judged(goal, bound, "×", book.ratio(&key(NETD, path), &key(peer, peer_path)))
+    let floor = floor(path).filter(|floor| *floor != peer && peer != NETD);
+    Judged {
+        floor: floor.and_then(|floor| book.ratio(&key(floor, path), &key(peer, peer_path))),
+        ..judged(goal, bound, "×", book.ratio(&key(NETD, path), &key(peer, peer_path)))
+    }
+}
+
+/// Who is on the same path and does nothing for its packets.
+const fn floor(path: Path) -> Option<&'static str> {
+    match path {
+        Path::SameHost => Some(VETH),
+        Path::Published | Path::Outbound => Some(HOST),
+        Path::Loopback | Path::Direct => None,
+    }
 }
 
 /// Every goal.

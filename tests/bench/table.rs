@@ -185,7 +185,8 @@ pub fn others(book: &Book, style: Style, part: &str) -> Option<String> {
 }
 
 pub fn goals(goals: &[Judged], style: Style) -> String {
-    let mut table = style.table(&["goal", "bound", "measured (ends)", ""].map(str::to_owned));
+    let mut table =
+        style.table(&["goal", "bound", "measured (ends)", "", "a bare veth pair, the host itself"].map(str::to_owned));
     for judged in goals {
         let outcome = match judged.reached {
             None => "not measured",
@@ -196,7 +197,8 @@ pub fn goals(goals: &[Judged], style: Style) -> String {
             .measured
             .as_ref()
             .map_or("–".to_owned(), |measured| format!("{} {}", spread(measured), judged.unit));
-        table.add_row([&judged.goal, &judged.bound, measured.trim(), outcome]);
+        let floor = judged.floor.as_ref().map(spread).unwrap_or_default();
+        table.add_row([&judged.goal, &judged.bound, measured.trim(), outcome, &floor]);
     }
     table.to_string()
 }
