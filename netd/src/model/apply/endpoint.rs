@@ -61,7 +61,7 @@ impl State {
             address
         } else {
             let range = subnet.ip_range.unwrap_or(subnet.subnet);
-            let next = ipam::next_address(subnet, &neighbours.passed_over);
+            let next = neighbours.next_address(subnet);
             let used_up = || Refusal::AddressesUsedUp { network: network.to_owned(), range };
             *subnet.last.insert(next.ok_or_else(used_up)?)
         };
@@ -95,8 +95,6 @@ pub(super) fn check(attach: &Attach) -> Result<(), Refusal> {
 /// Who has which address on a network already.
 struct Neighbours {
     network: String,
-    /// Addresses not to be handed out: those taken, and those whose MAC address somebody has by the user's choice.
-    passed_over: BTreeSet<IpAddr>,
     containers: Vec<Arc<Container>>,
 }
 
@@ -105,11 +103,7 @@ impl Neighbours {
         let is_on =
             |container: &&Arc<Container>| container.endpoints.iter().any(|endpoint| endpoint.network == network);
         let containers = state.containers.values().filter(is_on).cloned().collect();
-        let mut neighbours = Self { network: network.to_owned(), passed_over: BTreeSet::new(), containers };
-        let taken = neighbours.endpoints().flat_map(|(_, endpoint)| endpoint.addresses());
-        let meant = neighbours.endpoints().filter_map(|(_, endpoint)| endpoint.mac.address());
-        neighbours.passed_over = taken.chain(meant).collect();
-        neighbours
+        Self { network: network.to_owned(), containers }
     }
 
     /// The endpoints on the network, each with its container's name.
@@ -119,6 +113,20 @@ impl Neighbours {
             endpoints.iter().map(move |endpoint| (name.as_str(), endpoint))
         };
         self.containers.iter().flat_map(of).filter(|(_, endpoint)| endpoint.network == self.network)
+    }
+
+    /// Addresses not to be handed out: those taken, and those whose MAC address somebody has by the user's choice.
+    fn passed_over(&self) -> impl Iterator<Item = IpAddr> {
+        self.endpoints().flat_map(|(_, endpoint)| endpoint.addresses().chain(endpoint.mac.address()))
+    }
+
+    /// The next address to be handed out. Mostly it is the one behind the last, and a set of all that are taken is not needed.
+    fn next_address(&self, subnet: &Subnet) -> Option<IpAddr> {
+        let next = ipam::next_address(subnet, &BTreeSet::new())?;
+        if self.passed_over().all(|other| other != next) {
+            return Some(next);
+        }
+        ipam::next_address(subnet, &self.passed_over().collect())
     }
 
     /// An address that the user chose.
