@@ -10,7 +10,7 @@ const TCP: [&str; 1] = ["tcp/0.0.0.0:80"];
 fn is_linked(world: &World, container: &Container) -> bool {
     let interface = &container.host_interface;
     programs(&world.host, interface, Direction::Ingress) == 1
-        && !world.host.sh(&format!("tc qdisc show dev {interface}")).contains("clsact")
+        && !world.host.sh(&format!("tc qdisc show dev {interface}")).contains("ingress")
 }
 
 fn wait_for_links(world: &World, containers: &[Container]) {

@@ -1,7 +1,7 @@
 //! How does a program run on an interface at once, as long as its TCX link is not made?
 //!
 //! TCX waits for an RCU grace period with the lock of all network configuration in hand (`tcx_entry_sync`): some 12 ms for
-//! every container, one after the other. A filter of `cls_bpf` at a clsact qdisc (Linux 4.5) waits for nothing, but costs each packet
+//! every container, one after the other. A filter of `cls_bpf` at an ingress qdisc waits for nothing, but costs each packet
 //! more, and anybody's `tc qdisc del` takes it away. So a container begins with a filter, and gets its link when nobody waits.
 
 use super::connection::{Connection, Existing};
@@ -13,16 +13,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-const CLSACT: &str = "clsact";
+/// Half of a clsact qdisc, and so half of what the kernel keeps a list of.
+const INGRESS: &str = "ingress";
 const PRIORITY: u32 = 1;
 const ETH_P_ALL: u16 = 0x0003;
 const HANDLE: u32 = 1;
-const DIRECTIONS: [u16; 2] = [TcHandle::MIN_INGRESS, TcHandle::MIN_EGRESS];
 
 /// Runs the program on what the interface receives, in the place of one that was put there so before. `name` tells the filter
 /// from others'.
 pub(super) async fn put(host: &Connection, ifindex: u32, program: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     match host.create(RouteNetlinkMessage::NewQueueDiscipline(qdisc(ifindex)), Existing::Refuse).await {
+        // A clsact qdisc does as well.
         Err(error) if error.raw_os_error() != Some(libc::EEXIST) => return Err(error),
         Ok(()) | Err(_) => {}
     }
@@ -43,12 +44,14 @@ pub(super) async fn remove(host: &Connection, ifindex: u32) -> io::Result<()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)) => return Ok(()),
         done => done?,
     }
-    for direction in DIRECTIONS {
-        if !host.filters(at(ifindex, direction)).await?.is_empty() {
-            return Ok(());
-        }
+    if !host.filters(at(ifindex)).await?.is_empty() {
+        return Ok(());
     }
-    host.change(RouteNetlinkMessage::DelQueueDiscipline(qdisc(ifindex))).await
+    match host.change(RouteNetlinkMessage::DelQueueDiscipline(qdisc(ifindex))).await {
+        // A clsact qdisc, which is another's.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        done => done,
+    }
 }
 
 /// The number of the program that the filter of this name runs, of each interface that has it.
@@ -60,11 +63,11 @@ pub(super) async fn observe(host: &Connection, name: &str) -> io::Result<BTreeMa
         found => found?,
     };
     for qdisc in qdiscs {
-        if !qdisc.attributes.contains(&TcAttribute::Kind(CLSACT.to_owned())) {
+        if qdisc.header.parent != TcHandle::INGRESS {
             continue;
         }
         let ifindex = qdisc.header.index.unsigned_abs();
-        let found = host.filters(at(ifindex, TcHandle::MIN_INGRESS)).await?;
+        let found = host.filters(at(ifindex)).await?;
         programs.extend(found.iter().find_map(|found| program(found, name)).map(|id| (ifindex, id)));
     }
     Ok(programs)
@@ -92,22 +95,23 @@ const fn info() -> u32 {
 
 fn qdisc(ifindex: u32) -> TcMessage {
     let mut message = TcMessage::with_index(ifindex.cast_signed());
-    message.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };
-    message.header.parent = TcHandle::CLSACT;
-    message.attributes.push(TcAttribute::Kind(CLSACT.to_owned()));
+    message.header.handle = TcHandle { major: TcHandle::INGRESS.major, minor: 0 };
+    message.header.parent = TcHandle::INGRESS;
+    message.attributes.push(TcAttribute::Kind(INGRESS.to_owned()));
     message
 }
 
 fn filter(ifindex: u32) -> TcMessage {
-    let mut message = at(ifindex, TcHandle::MIN_INGRESS);
+    let mut message = at(ifindex);
     message.header.handle = HANDLE.into();
     message.header.info = info();
     message.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
     message
 }
 
-fn at(ifindex: u32, direction: u16) -> TcMessage {
+/// Where the filters of what the interface receives are.
+fn at(ifindex: u32) -> TcMessage {
     let mut message = TcMessage::with_index(ifindex.cast_signed());
-    message.header.parent = TcHandle { major: TcHandle::CLSACT.major, minor: direction };
+    message.header.parent = TcHandle { major: TcHandle::INGRESS.major, minor: TcHandle::MIN_INGRESS };
     message
 }
