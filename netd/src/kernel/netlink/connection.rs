@@ -80,61 +80,60 @@ impl Connection {
         let mut filter = LinkMessage::default();
         filter.attributes.extend(id.map(LinkAttribute::IfNetnsId));
         filter.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        let found = self.dump(RouteNetlinkMessage::GetLink(filter)).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|m| if let RouteNetlinkMessage::NewLink(l) = m { Some(l) } else { None })
-            .collect())
+        self.dump(RouteNetlinkMessage::GetLink(filter), |m| {
+            if let RouteNetlinkMessage::NewLink(l) = m { Some(l) } else { None }
+        })
+        .await
     }
 
     /// Those of both families that `filter` lets through (its interface index, when it is set).
     pub(super) async fn addresses(&self, filter: AddressMessage) -> io::Result<Vec<AddressMessage>> {
-        let found = self.dump(RouteNetlinkMessage::GetAddress(filter)).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|m| if let RouteNetlinkMessage::NewAddress(a) = m { Some(a) } else { None })
-            .collect())
+        self.dump(RouteNetlinkMessage::GetAddress(filter), |m| {
+            if let RouteNetlinkMessage::NewAddress(a) = m { Some(a) } else { None }
+        })
+        .await
     }
 
     /// Those of the family, table and protocol of `filter`, as far as they are set.
     pub(super) async fn routes(&self, filter: RouteMessage) -> io::Result<Vec<RouteMessage>> {
         let family = filter.header.address_family;
-        let found = self.dump(RouteNetlinkMessage::GetRoute(filter)).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|m| if let RouteNetlinkMessage::NewRoute(r) = m { Some(r) } else { None })
-            // A kernel without the family answers with all that it has.
-            .filter(|route| route.header.address_family == family)
-            .collect())
+        let message = RouteNetlinkMessage::GetRoute(filter);
+        let mut found =
+            self.dump(message, |m| if let RouteNetlinkMessage::NewRoute(r) = m { Some(r) } else { None }).await?;
+        // A kernel without the family answers with all that it has.
+        found.retain(|route| route.header.address_family == family);
+        Ok(found)
     }
 
     pub(super) async fn neighbours(&self) -> io::Result<Vec<NeighbourMessage>> {
-        let found = self.dump(RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default())).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|m| if let RouteNetlinkMessage::NewNeighbour(n) = m { Some(n) } else { None })
-            .collect())
+        self.dump(RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()), |m| {
+            if let RouteNetlinkMessage::NewNeighbour(n) = m { Some(n) } else { None }
+        })
+        .await
     }
 
     /// Those of every interface.
     pub(super) async fn qdiscs(&self) -> io::Result<Vec<TcMessage>> {
-        let found = self.dump(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default())).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|m| if let RouteNetlinkMessage::NewQueueDiscipline(q) = m { Some(q) } else { None })
-            .collect())
+        self.dump(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()), |m| {
+            if let RouteNetlinkMessage::NewQueueDiscipline(q) = m { Some(q) } else { None }
+        })
+        .await
     }
 
     /// The filters of traffic control at the interface and parent of `place`.
     pub(super) async fn filters(&self, place: TcMessage) -> io::Result<Vec<TcMessage>> {
-        let found = self.dump(RouteNetlinkMessage::GetTrafficFilter(place)).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|m| if let RouteNetlinkMessage::NewTrafficFilter(f) = m { Some(f) } else { None })
-            .collect())
+        self.dump(RouteNetlinkMessage::GetTrafficFilter(place), |m| {
+            if let RouteNetlinkMessage::NewTrafficFilter(f) = m { Some(f) } else { None }
+        })
+        .await
     }
 
-    async fn dump(&self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    /// What `pick` takes out of each message of a dump.
+    async fn dump<T>(
+        &self,
+        message: RouteNetlinkMessage,
+        pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
         let mut answer = self.request(message.clone(), NLM_F_DUMP).await;
         for _ in 1..DUMP_TRIES_MAX {
             match answer {
@@ -145,7 +144,7 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(answer?.messages)
+        Ok(answer?.messages.into_iter().filter_map(pick).collect())
     }
 
     async fn request(&self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Answer> {
