@@ -92,6 +92,16 @@ impl Running {
         Self { kernel, state, changed: changed_sender, status, facts, stop: stop_sender, thread }
     }
 
+    /// Waits until a pass has brought the kernel to the state, whole.
+    fn reach(&self) {
+        let revision = self.state.borrow().revision;
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let mut status = self.status.clone();
+        let reached = status.wait_for(|status| status.observed_revision >= revision);
+        let reached = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), reached).await });
+        assert!(reached.unwrap().unwrap().failing.is_empty());
+    }
+
     fn wait_until(&self, what: &str, condition: impl Fn(&Fake) -> bool) {
         let patience = Instant::now() + Duration::from_secs(20);
         while !self.kernel.with(|fake| condition(fake)) {
@@ -109,9 +119,9 @@ impl Running {
 #[test]
 fn steps_are_finished_when_nothing_is_changed_any_more() {
     let running = Running::start(Fake { facts: facts(), ..Fake::default() });
-    running.wait_until("nothing is to be finished", |fake| fake.unsettled > 0);
+    running.reach();
     let (steps, looks) = running.kernel.with(|fake| (fake.done.len(), fake.looks));
-    running.wait_until("what is to be finished is not", |fake| fake.unsettled == 0);
+    running.wait_until("what is to be finished is not", |fake| fake.settles > 0 && fake.unsettled == 0);
     assert_eq!(running.kernel.with(|fake| (fake.done.len(), fake.looks)), (steps, looks), "that is no pass");
     running.stop();
 }
@@ -129,14 +139,8 @@ fn a_step_that_cannot_be_finished_is_not_tried_all_the_time() {
 #[test]
 fn the_loop_follows_the_state_heals_drift_and_stops() {
     let running = Running::start(Fake { facts: facts(), ..Fake::default() });
-    let (kernel, state_sender, mut status) = (&running.kernel, &running.state, running.status.clone());
-    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    let mut reached = |revision| {
-        let reached = status.wait_for(|status| status.observed_revision >= revision);
-        let reached = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), reached).await });
-        assert!(reached.unwrap().unwrap().failing.is_empty());
-    };
-    reached(state_sender.borrow().revision);
+    let (kernel, state_sender) = (&running.kernel, &running.state);
+    running.reach();
     assert_eq!(**running.facts.borrow(), facts());
 
     // A change of the state does not look at the kernel.
@@ -144,7 +148,7 @@ fn the_loop_follows_the_state_heals_drift_and_stops() {
     let mut next = State::clone(&state_sender.borrow());
     next.apply(&publish("web", &["0.0.0.0:8080:80"]), &context()).unwrap();
     state_sender.send_replace(Arc::new(next));
-    reached(state_sender.borrow().revision);
+    running.reach();
     assert_eq!(kernel.with(|fake| (fake.looks, fake.content.0.publishes.len())), (looks, 1));
 
     // Drift is seen when netlink says so.
