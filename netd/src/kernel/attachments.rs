@@ -157,7 +157,7 @@ impl Attachments {
 
     /// Whether the program of the container's interface of this index runs by a link.
     pub fn has_link(&self, ifindex: u32) -> bool {
-        self.links.contains_key(&container_link(ifindex))
+        self.links.contains_key(&pin_name(CONTAINER_EGRESS, ifindex))
     }
 
     /// Takes note that a filter runs the program on these interfaces, with the program's number.
@@ -175,10 +175,10 @@ impl Attachments {
         self.filtered.remove(&ifindex);
     }
 
-    /// Makes the link of a container's interface where a filter runs the program, if there is none; the filter is to be removed
-    /// then. The link takes effect some milliseconds before the call returns, so it is made with a program that lets every packet on to the
-    /// filter, and gets the other in one step. Until the filter is gone both run for what is passed on to the host,
-    /// which counts it twice; nothing is ever run by neither.
+    /// Makes the link of a container's interface where a filter runs the program, if there is none; the filter is to be
+    /// removed then. The link takes effect some milliseconds before the call returns, so it is made with a program that lets
+    /// every packet on to the filter, and gets the other in one step. Until the filter is gone both run for what is passed on
+    /// to the host, which counts it twice; nothing is ever run by neither.
     ///
     /// # Errors
     /// When the interface is gone, or the kernel refuses.
@@ -189,7 +189,7 @@ impl Attachments {
         let stand_in = program_of(STAND_IN)?;
         let link = bpf::attach(stand_in.as_fd(), AttachTo::Interface(ifindex), AttachType::TcxIngress)?;
         bpf::update_link(link.as_fd(), program_of(CONTAINER_EGRESS)?.as_fd())?;
-        self.keep(container_link(ifindex), link)
+        self.keep(pin_name(CONTAINER_EGRESS, ifindex), link)
     }
 
     fn keep(&mut self, name: String, link: OwnedFd) -> io::Result<()> {
@@ -248,11 +248,6 @@ pub const CONTAINER_EGRESS: &str = "container_egress";
 /// The program that a link of theirs is made with.
 const STAND_IN: &str = "stand_in";
 
-/// The name of the pin of a container's link.
-fn container_link(ifindex: u32) -> String {
-    format!("{CONTAINER_EGRESS}-{ifindex}")
-}
-
 /// The name of the program that an attachment runs; of the guard, that of its native mode.
 const fn program_named(attachment: &Attachment) -> &'static str {
     match attachment {
@@ -283,9 +278,14 @@ fn link_name(attachment: &Attachment, program: &str, index_of: IndexOf<'_>) -> i
         Attachment::ContainerEgress(link)
         | Attachment::UplinkIngress(link)
         | Attachment::UplinkEgress(link)
-        | Attachment::XdpGuard(link) => format!("{program}-{}", index_of(link)?),
+        | Attachment::XdpGuard(link) => pin_name(program, index_of(link)?),
         Attachment::SockAddr(_) => program.to_owned(),
     })
+}
+
+/// The name of the pin of a link at an interface.
+fn pin_name(program: &str, ifindex: u32) -> String {
+    format!("{program}-{ifindex}")
 }
 
 /// The program in the name of a pin.

@@ -117,7 +117,7 @@ impl Linux {
             }
             Op::Attach(Attachment::ContainerEgress(name)) | Op::Renew(Attachment::ContainerEgress(name)) => {
                 match index_of(name) {
-                    Some(index) if !self.datapath.attachments().has_link(index) && self.has_filtered(index)? => Ok(()),
+                    Some(index) if !self.datapath.attachments().has_link(index) && self.put_filter(index)? => Ok(()),
                     Some(_) | None => self.datapath.apply(op, &index_of),
                 }
             }
@@ -162,7 +162,7 @@ impl Linux {
     }
 
     /// Lets a filter run the program of a container's interface; false when this kernel does not.
-    fn has_filtered(&mut self, ifindex: u32) -> io::Result<bool> {
+    fn put_filter(&mut self, ifindex: u32) -> io::Result<bool> {
         let (program, program_id) = self.datapath.container_program()?;
         if let Err(error) = self.netlink.put_filter(ifindex, program.as_fd(), &self.filter_name) {
             tracing::debug!(ifindex, %error, "no filter: it gets its link at once");
@@ -254,18 +254,11 @@ impl Kernel for Linux {
     }
 
     fn settle(&mut self) -> Result<(), Error> {
-        let Some(ifindex) = self.datapath.attachments().filtered().first_key_value().map(|(&ifindex, _)| ifindex)
-        else {
-            return Ok(());
-        };
-        let of = || Error::of("link the program of a container's interface");
-        match self.datapath.link_container(ifindex) {
+        let Some(ifindex) = self.datapath.attachments().filtered().keys().next().copied() else { return Ok(()) };
+        match self.datapath.link_container(ifindex).and_then(|()| self.netlink.remove_filter(ifindex)) {
             // Somebody has removed the interface, which the next look sees.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-            done => {
-                done.map_err(of())?;
-                self.netlink.remove_filter(ifindex).map_err(of())?;
-            }
+            done => done.map_err(Error::of("link the program of a container's interface"))?,
         }
         self.datapath.attachments_mut().forget_filter(ifindex);
         Ok(())
