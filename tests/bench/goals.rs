@@ -68,7 +68,7 @@ fn ratio(book: &Book, (path, work, metric): (Path, Work, Metric), peer: &str, pe
     };
     let by = if peer == NETD { format!("netd from {}", peer_path.name()) } else { peer.to_owned() };
     let goal = format!("{}: {what} ÷ {by}", path.name());
-    let floor = floor(path).filter(|floor| *floor != peer && peer != NETD);
+    let floor = floor(path).filter(|floor| *floor != peer);
     Judged {
         floor: floor.and_then(|floor| book.ratio(&key(floor, path), &key(peer, peer_path))),
         ..judged(goal, bound, "×", book.ratio(&key(NETD, path), &key(peer, peer_path)))
