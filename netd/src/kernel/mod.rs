@@ -56,7 +56,8 @@ pub trait Kernel {
     /// When the kernel refuses.
     fn apply(&mut self, op: &Op) -> Result<(), Error>;
 
-    /// Whether steps were carried out in a way that did not keep anybody waiting, and are to be finished by [`Self::settle`].
+    /// Whether steps were carried out in a way that did not keep anybody waiting, and are to be finished by
+    /// [`Self::settle`].
     fn is_unsettled(&self) -> bool;
 
     /// Finishes one of them, which takes some milliseconds.

@@ -2,8 +2,8 @@
 //!
 //! A change of the state is carried out at once. A word from netlink is not: it comes in crowds, netd's own steps cause
 //! it too, and a look at the kernel costs time. So a look waits a moment for the rest of the crowd, and then for as long
-//! as keeps all looks below a tenth of the time. What steps have left to be finished is finished when nothing was changed for
-//! a moment, for half of the time: it holds the lock of the machine's network configuration.
+//! as keeps all looks below a tenth of the time. What steps have left to be finished is finished when nothing was changed
+//! for a moment, for half of the time: it holds the lock of the machine's network configuration.
 
 use super::pass::{Look, Reconciler};
 use super::status::Status;
@@ -154,8 +154,8 @@ enum Wake {
     Stop,
 }
 
-/// Until the state has changed, a look, a retry or a step's end is due, or the end has come. A peer that is gone is the end too, except
-/// netlink: without it drift is still found by the regular look.
+/// Until the state has changed, a look, a retry or a step's end is due, or the end has come. A peer that is gone is the end
+/// too, except netlink: without it drift is still found by the regular look.
 async fn wait(
     wiring: &mut Wiring,
     schedule: &mut Schedule,

@@ -2,7 +2,8 @@
 //!
 //! TCX waits for an RCU grace period with the lock of all network configuration in hand (`tcx_entry_sync`): some 12 ms for
 //! every container, one after the other. A filter of `cls_bpf` at an ingress qdisc waits for nothing, but costs each packet
-//! more, and anybody's `tc qdisc del` takes it away. So a container begins with a filter, and gets its link when nobody waits.
+//! more, and anybody's `tc qdisc del` takes it away. So a container begins with a filter, and gets its link when nobody
+//! waits.
 
 use super::connection::{Connection, Existing};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -19,8 +20,8 @@ const PRIORITY: u32 = 1;
 const ETH_P_ALL: u16 = 0x0003;
 const HANDLE: u32 = 1;
 
-/// Runs the program on what the interface receives, in the place of one that was put there so before. `name` tells the filter
-/// from others'.
+/// Runs the program on what the interface receives, in the place of one that was put there so before. `name` tells the
+/// filter from others'.
 pub(super) async fn put(host: &Connection, ifindex: u32, program: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     match host.create(RouteNetlinkMessage::NewQueueDiscipline(qdisc(ifindex)), Existing::Refuse).await {
         // A clsact qdisc does as well.

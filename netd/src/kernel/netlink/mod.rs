@@ -1,8 +1,8 @@
 //! How are links, addresses, routes and neighbours read and changed?
 //!
 //! Requests go one at a time, from the one thread that owns a [`Netlink`], on a small runtime of its own. All that
-//! netd makes here bears [`PROTOCOL`], is a veth named `nd…`, or has an alias that says so (`vlans`, `wires`); nothing else is
-//! ever changed or removed.
+//! netd makes here bears [`PROTOCOL`], is a veth named `nd…` or a filter on one (`filters`), or has an alias that says so
+//! (`vlans`, `wires`); nothing else is ever changed or removed.
 
 mod addresses;
 mod connection;

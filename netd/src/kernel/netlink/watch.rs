@@ -1,8 +1,8 @@
 //! When does something change that netd should look at?
 //!
 //! A socket that listens to other namespaces makes each word from one of them a walk over all that have an id here
-//! (`peernet_has_id`): with a thousand containers, the words of making one more took 3 ms. So netd does not listen there while
-//! it makes one, and is told to look afterwards.
+//! (`peernet_has_id`): with a thousand containers, the words of making one more took 2 to 3 ms. So netd does not listen
+//! there while it makes one, and is told to look afterwards.
 
 use super::message::is_our_neighbour;
 use futures_util::StreamExt;

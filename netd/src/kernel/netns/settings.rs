@@ -1,7 +1,7 @@
 //! How are the settings below `/proc/sys/net` written, where there are a thousand namespaces?
 //!
-//! Such a file is found by its name among those of every namespace in which somebody has opened it: by a thousandth container
-//! that is a walk of 1.7 ms. A mount of procfs has files of its own (since Linux 5.8), and takes 0.2 ms.
+//! Such a file is found by its name among those of every namespace in which somebody has opened it: by a thousandth
+//! container that is a walk of 1.7 ms. A mount of procfs has files of its own (since Linux 5.8), and takes 0.2 ms.
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};

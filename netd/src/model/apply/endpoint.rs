@@ -120,7 +120,8 @@ impl Neighbours {
         self.endpoints().flat_map(|(_, endpoint)| endpoint.addresses().chain(endpoint.mac.address()))
     }
 
-    /// The next address to be handed out. Mostly it is the one behind the last, and a set of all that are taken is not needed.
+    /// The next address to be handed out. Mostly it is the one behind the last, and a set of all that are taken is not
+    /// needed.
     fn next_address(&self, subnet: &Subnet) -> Option<IpAddr> {
         let next = ipam::next_address(subnet, &BTreeSet::new())?;
         if self.passed_over().all(|other| other != next) {
